@@ -1,0 +1,135 @@
+// Package db gives the product one way to speak SQL to two engines: SQLite, embedded, and PostgreSQL.
+//
+// SQL is written once, in the subset that both accept, with $1 placeholders. Whether code runs inside a
+// transaction shows in its arguments: a Tx is only ever handed out by RunTx.
+package db
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// Engine names a database engine.
+type Engine string
+
+// The engines.
+const (
+	SQLite     Engine = "sqlite"
+	PostgreSQL Engine = "postgres"
+)
+
+// Querier runs statements, inside a transaction or outside of one.
+//
+// Times go in and come out in UTC with microseconds. Errors are the neutral ones of this package
+// where it has one: see ErrNoRows and IsUniqueViolation.
+type Querier interface {
+	Engine() Engine
+	// Exec runs a statement and returns how many rows it touched.
+	Exec(ctx context.Context, sql string, args ...any) (int64, error)
+	Query(ctx context.Context, sql string, args ...any) (Rows, error)
+	// QueryRow runs a query of at most one row; Scan returns ErrNoRows when there is none.
+	QueryRow(ctx context.Context, sql string, args ...any) Row
+}
+
+// Rows is a result being read. Close it in every case; Err tells after the last Next whether reading ended well.
+type Rows interface {
+	Next() bool
+	Scan(dest ...any) error
+	Err() error
+	Close()
+}
+
+// Row is a result of at most one row.
+type Row interface{ Scan(dest ...any) error }
+
+// Tx is a running transaction.
+type Tx interface {
+	Querier
+	tx()
+}
+
+// DB is an open database. Outside RunTx it reads; on SQLite it can do nothing else.
+type DB interface {
+	Querier
+	// RunTx runs fn in one transaction and commits it if fn returns nil. Serialization failures, deadlocks
+	// and a busy SQLite are retried, so fn must have no effect outside the transaction and must set what it
+	// returns through captured variables afresh on every run.
+	RunTx(ctx context.Context, fn func(ctx context.Context, tx Tx) error) error
+	Ping(ctx context.Context) error
+	Close() error
+}
+
+// Options says how to open a database. The zero value is fine.
+type Options struct {
+	MaxConns int  // PostgreSQL: connections at most; SQLite: readers at most. 0: a default by the number of cores
+	Trace    bool // record OpenTelemetry spans of statements
+}
+
+// Open opens the database that url names: sqlite://path or postgres://…
+func Open(ctx context.Context, url string, o Options) (DB, error) {
+	scheme, rest, ok := strings.Cut(url, "://")
+	switch {
+	case ok && scheme == "sqlite" && rest != "":
+		return openSQLite(ctx, rest, o)
+	case ok && (scheme == "postgres" || scheme == "postgresql"):
+		return openPostgres(ctx, url, o)
+	}
+	// The address may hold a password: it is not repeated here.
+	return nil, fmt.Errorf("database address must be sqlite://path or postgres://user@host/name, not %q", scheme)
+}
+
+// ForUpdate is the clause that locks the selected rows until the transaction ends. SQLite needs none: there
+// is one writer at a time, and its transactions take the write lock when they begin.
+func ForUpdate(q Querier) string {
+	if q.Engine() == PostgreSQL {
+		return " FOR UPDATE"
+	}
+	return ""
+}
+
+// SkipLocked is ForUpdate for work that several replicas share out: rows that another transaction holds are left to it.
+func SkipLocked(q Querier) string {
+	if q.Engine() == PostgreSQL {
+		return " FOR UPDATE SKIP LOCKED"
+	}
+	return ""
+}
+
+// Collect reads all rows with scan, which is called once per row.
+func Collect[T any](rows Rows, err error, scan func(Row) (T, error)) ([]T, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	return list, rows.Err()
+}
+
+const maxTries = 12
+
+// retry runs one attempt of a transaction until it succeeds or fails for a reason that trying again does not mend.
+func retry(ctx context.Context, attempt func() error) error {
+	for n := 1; ; n++ {
+		err := attempt()
+		if err == nil || n == maxTries || !retryable(err) {
+			return neutral(err)
+		}
+		// 1 ms, 2 ms, 4 ms … at most 128 ms, each with up to as much again of jitter.
+		wait := time.Millisecond << min(n-1, 7)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait + rand.N(wait)):
+		}
+	}
+}

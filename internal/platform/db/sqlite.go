@@ -1,0 +1,259 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/XSAM/otelsql"
+	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
+	_ "modernc.org/sqlite" // the "sqlite" driver
+)
+
+// Lite is a SQLite database: one handle that writes, a pool of handles that read.
+type Lite struct {
+	path   string
+	writer *sql.DB
+	reader *sql.DB
+}
+
+var _ DB = (*Lite)(nil)
+
+// Pragmas stand in the address, since a PRAGMA that is executed once reaches only one pooled connection.
+// synchronous=FULL: a committed transaction survives a power cut.
+func sqliteDSN(path string, writer bool) string {
+	q := url.Values{}
+	for _, p := range []string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)", "cache_size(-16000)", "temp_store(MEMORY)"} {
+		q.Add("_pragma", p)
+	}
+	if writer {
+		q.Set("_txlock", "immediate")
+	} else {
+		q.Add("_pragma", "query_only(ON)")
+	}
+	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
+}
+
+func openSQLite(ctx context.Context, path string, o Options) (*Lite, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("database path: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(abs), 0o700); err != nil {
+		return nil, fmt.Errorf("database directory: %w", err)
+	}
+	l := &Lite{path: abs}
+	if l.writer, err = openHandle(sqliteDSN(abs, true), o.Trace); err != nil {
+		return nil, err
+	}
+	l.writer.SetMaxOpenConns(1)
+	// The writer opens first: it creates the file and puts it into WAL mode.
+	if err := l.writer.PingContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", abs, err), l.writer.Close())
+	}
+	if l.reader, err = openHandle(sqliteDSN(abs, false), o.Trace); err != nil {
+		return nil, errors.Join(err, l.writer.Close())
+	}
+	readers := o.MaxConns
+	if readers == 0 {
+		readers = max(4, 2*runtime.NumCPU())
+	}
+	l.reader.SetMaxOpenConns(readers)
+	l.reader.SetMaxIdleConns(readers)
+	return l, nil
+}
+
+func openHandle(dsn string, trace bool) (*sql.DB, error) {
+	if trace {
+		return otelsql.Open("sqlite", dsn, otelsql.WithAttributes(semconv.DBSystemNameSQLite),
+			otelsql.WithSpanOptions(otelsql.SpanOptions{OmitConnResetSession: true, OmitRows: true}))
+	}
+	return sql.Open("sqlite", dsn)
+}
+
+// Writer is the one handle that writes, for the job queue and for migrations.
+func (l *Lite) Writer() *sql.DB { return l.writer }
+
+// Path is the database file.
+func (l *Lite) Path() string { return l.path }
+
+// Engine implements Querier.
+func (l *Lite) Engine() Engine { return SQLite }
+
+// Exec runs a single statement in a transaction of its own.
+func (l *Lite) Exec(ctx context.Context, query string, args ...any) (n int64, err error) {
+	err = l.RunTx(ctx, func(ctx context.Context, tx Tx) error {
+		n, err = tx.Exec(ctx, query, args...)
+		return err
+	})
+	return n, err
+}
+
+// Query implements Querier.
+func (l *Lite) Query(ctx context.Context, query string, args ...any) (Rows, error) {
+	return liteQuery(ctx, l.reader, query, args)
+}
+
+// QueryRow implements Querier.
+func (l *Lite) QueryRow(ctx context.Context, query string, args ...any) Row {
+	return liteRow{l.reader.QueryRowContext(ctx, query, liteArgs(args)...)}
+}
+
+// Ping implements DB.
+func (l *Lite) Ping(ctx context.Context) error { return l.reader.PingContext(ctx) }
+
+// Close implements DB.
+func (l *Lite) Close() error { return errors.Join(l.reader.Close(), l.writer.Close()) }
+
+// RunTx implements DB. A transaction takes the write lock when it begins (BEGIN IMMEDIATE).
+func (l *Lite) RunTx(ctx context.Context, fn func(context.Context, Tx) error) error {
+	return retry(ctx, func() (err error) {
+		tx, err := l.writer.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if rbErr := tx.Rollback(); rbErr != nil && !errors.Is(rbErr, sql.ErrTxDone) && err == nil {
+				err = rbErr
+			}
+		}()
+		if err := fn(ctx, liteTx{tx}); err != nil {
+			return err
+		}
+		return tx.Commit()
+	})
+}
+
+type liteTx struct{ sqlTx *sql.Tx }
+
+func (liteTx) tx()            {}
+func (liteTx) Engine() Engine { return SQLite }
+
+func (t liteTx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	res, err := t.sqlTx.ExecContext(ctx, query, liteArgs(args)...)
+	if err != nil {
+		return 0, neutral(err)
+	}
+	return res.RowsAffected()
+}
+
+func (t liteTx) Query(ctx context.Context, query string, args ...any) (Rows, error) {
+	return liteQuery(ctx, t.sqlTx, query, args)
+}
+
+func (t liteTx) QueryRow(ctx context.Context, query string, args ...any) Row {
+	return liteRow{t.sqlTx.QueryRowContext(ctx, query, liteArgs(args)...)}
+}
+
+// SQLTx is the native transaction behind tx, if the engine is SQLite.
+func SQLTx(tx Tx) (*sql.Tx, bool) {
+	t, ok := tx.(liteTx)
+	return t.sqlTx, ok
+}
+
+type liteQuerier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func liteQuery(ctx context.Context, q liteQuerier, query string, args []any) (Rows, error) {
+	rows, err := q.QueryContext(ctx, query, liteArgs(args)...)
+	if err != nil {
+		return nil, neutral(err)
+	}
+	return liteRows{rows}, nil
+}
+
+type liteRow struct{ row *sql.Row }
+
+func (r liteRow) Scan(dest ...any) error { return neutral(r.row.Scan(liteDest(dest)...)) }
+
+type liteRows struct{ *sql.Rows }
+
+func (r liteRows) Scan(dest ...any) error { return neutral(r.Rows.Scan(liteDest(dest)...)) }
+
+// Close implements Rows; what went wrong while reading is told by Err.
+func (r liteRows) Close() { _ = r.Rows.Close() }
+
+// SQLite has no type for times. They are kept as text of fixed width, which sorts as the times do.
+const liteTime = "2006-01-02T15:04:05.000000Z"
+
+func liteArgs(args []any) []any {
+	var out []any // copied only when something changes
+	for i, a := range args {
+		var text any
+		switch t := a.(type) {
+		case time.Time:
+			text = t.UTC().Format(liteTime)
+		case *time.Time:
+			if t != nil {
+				text = t.UTC().Format(liteTime)
+			}
+		default:
+			continue
+		}
+		if out == nil {
+			out = append([]any(nil), args...)
+		}
+		out[i] = text
+	}
+	if out == nil {
+		return args
+	}
+	return out
+}
+
+func liteDest(dest []any) []any {
+	var out []any
+	for i, d := range dest {
+		var s sql.Scanner
+		switch t := d.(type) {
+		case *time.Time:
+			s = liteTimeScanner{func(v *time.Time) error {
+				if v == nil {
+					return errors.New("NULL where a time is expected")
+				}
+				*t = *v
+				return nil
+			}}
+		case **time.Time:
+			s = liteTimeScanner{func(v *time.Time) error { *t = v; return nil }}
+		default:
+			continue
+		}
+		if out == nil {
+			out = append([]any(nil), dest...)
+		}
+		out[i] = s
+	}
+	if out == nil {
+		return dest
+	}
+	return out
+}
+
+type liteTimeScanner struct{ set func(*time.Time) error }
+
+// Scan implements sql.Scanner. A column declared as a time arrives parsed by the driver, an expression as text.
+func (s liteTimeScanner) Scan(src any) error {
+	switch v := src.(type) {
+	case nil:
+		return s.set(nil)
+	case time.Time:
+		v = v.UTC()
+		return s.set(&v)
+	case string:
+		t, err := time.Parse(time.RFC3339Nano, v)
+		if err != nil {
+			return fmt.Errorf("time in database: %w", err)
+		}
+		t = t.UTC()
+		return s.set(&t)
+	}
+	return fmt.Errorf("time in database: unexpected %T", src)
+}

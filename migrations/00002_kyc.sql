@@ -1,0 +1,82 @@
+-- +goose Up
+
+-- One attempt of a customer to be verified.
+CREATE TABLE kyc_records (
+    id               BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id          BIGINT NOT NULL REFERENCES users (id),
+    agent_uid        TEXT NOT NULL UNIQUE,           -- our reference at the issuer, made before any call
+    channel          TEXT NOT NULL,                  -- pokepay, didit
+    status           TEXT NOT NULL,                  -- the eight words of the contract
+    is_open          INTEGER,                        -- 1 while pending_submit, pending or processing, else NULL
+    issuer_status    INTEGER NOT NULL DEFAULT 0,     -- 1 to 6, 0: the issuer has said nothing yet
+    issuer_reason    TEXT NOT NULL DEFAULT '',       -- as the issuer gave it
+    reason_code      TEXT NOT NULL DEFAULT '',       -- ours; its text is in the customer's language
+    issuer_kyc_id    BIGINT,                         -- the cardholder's id at the issuer
+    session_id       TEXT NOT NULL DEFAULT '',       -- verification session; not unique, a provider may hand one out twice
+    session_url      BYTEA,                          -- sealed: it opens the flow
+    session_state    TEXT NOT NULL,                  -- none, requested, open: where the call that makes the session stands
+    session_until    TIMESTAMPTZ NOT NULL,           -- requested: the call's lease; open: when the link runs out
+    didit_status     TEXT NOT NULL DEFAULT '',       -- newest word of Didit about the session
+    didit_at         TIMESTAMPTZ,                    -- provider's time of that word
+    submission       TEXT NOT NULL DEFAULT '',       -- channel didit, cardholder to the issuer: '', due, sending, done
+    applicant        BYTEA NOT NULL,                 -- sealed: what the customer typed
+    deadline_at      TIMESTAMPTZ NOT NULL,           -- when the present state ends by itself
+    polls            INTEGER NOT NULL DEFAULT 0,     -- since the present state began
+    polled_at        TIMESTAMPTZ,                    -- last answer of a provider
+    next_poll_at     TIMESTAMPTZ,                    -- NULL: never again
+    version          INTEGER NOT NULL DEFAULT 1,
+    created_at       TIMESTAMPTZ NOT NULL,
+    updated_at       TIMESTAMPTZ NOT NULL
+);
+-- At most one open attempt per customer, whoever asks and however often.
+CREATE UNIQUE INDEX kyc_records_one_open ON kyc_records (user_id, is_open);
+CREATE INDEX kyc_records_user_id ON kyc_records (user_id, id);
+CREATE INDEX kyc_records_next_poll_at ON kyc_records (next_poll_at) WHERE next_poll_at IS NOT NULL;
+CREATE INDEX kyc_records_session_id ON kyc_records (session_id) WHERE session_id <> '';
+
+-- Why a record is what it is, and who said so when. Append-only.
+CREATE TABLE kyc_events (
+    id               BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    record_id        BIGINT NOT NULL REFERENCES kyc_records (id),
+    kind             TEXT NOT NULL,
+    from_status      TEXT NOT NULL,
+    to_status        TEXT NOT NULL,
+    source           TEXT NOT NULL,                  -- customer, webhook, poll, timer, operator
+    actor            TEXT NOT NULL DEFAULT '',
+    why              TEXT NOT NULL DEFAULT '',       -- original text; staff only
+    message_id       BIGINT,
+    created_at       TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX kyc_events_record_id ON kyc_events (record_id, id);
+
+-- Raw calls of providers, stored before they are answered.
+CREATE TABLE inbound_messages (
+    id               BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    provider         TEXT NOT NULL,
+    event_id         TEXT NOT NULL,
+    signature        TEXT NOT NULL,                  -- which signature fitted; none: unsigned provider
+    headers          BYTEA NOT NULL,                 -- sealed JSON
+    body             BYTEA NOT NULL,                 -- sealed raw bytes
+    outcome          TEXT NOT NULL DEFAULT 'received',
+    received_at      TIMESTAMPTZ NOT NULL,
+    handled_at       TIMESTAMPTZ,
+    UNIQUE (provider, event_id)
+);
+
+-- What a person has to look at.
+CREATE TABLE operator_cases (
+    id               BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind             TEXT NOT NULL,
+    subject          TEXT NOT NULL,
+    detail           TEXT NOT NULL,
+    opened_at        TIMESTAMPTZ NOT NULL,
+    closed_at        TIMESTAMPTZ,
+    is_open          INTEGER                         -- 1 until closed, then NULL
+);
+CREATE UNIQUE INDEX operator_cases_one_open ON operator_cases (kind, subject, is_open);
+
+-- +goose Down
+DROP TABLE operator_cases;
+DROP TABLE inbound_messages;
+DROP TABLE kyc_events;
+DROP TABLE kyc_records;
