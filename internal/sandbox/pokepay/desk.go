@@ -120,7 +120,11 @@ func (s *Simulator) decideAtDesk(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Relative, for the prefix that the page is served under is not known here.
-	w.Header().Set("Location", "desk?"+back.Encode())
+	location := "desk"
+	if len(back) > 0 {
+		location += "?" + back.Encode()
+	}
+	w.Header().Set("Location", location)
 	w.WriteHeader(http.StatusSeeOther)
 }
 
