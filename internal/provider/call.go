@@ -221,7 +221,7 @@ func (c *Caller) attempt(ctx context.Context, call Call) (answer *Answer, failur
 	})
 	request, err := newRequest(attemptCtx, call)
 	if err != nil {
-		return nil, &Error{Outcome: Refused, Detail: "the request cannot be written", Cause: err, blameless: true}
+		return nil, &Error{Outcome: Refused, Detail: "the request cannot be written", Cause: fmt.Errorf("%w: %w", ErrInvalidCall, err), blameless: true}
 	}
 	response, err := c.client.Do(request)
 	if err != nil {
@@ -261,7 +261,7 @@ func (c *Caller) judge(call Call, answer *Answer, reading *Error) *Error {
 		failure = said
 	case call.Empty && len(bytes.TrimSpace(answer.Body)) == 0:
 		return nil
-	case !answer.JSON && !call.Empty:
+	case !answer.JSON:
 		failure = &Error{Detail: "the answer is not JSON"}
 	default:
 		return nil

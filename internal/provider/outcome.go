@@ -41,6 +41,9 @@ func (o Outcome) String() string {
 // it is left alone for a while. Error.RetryAfter says for how long.
 var ErrCircuitOpen = errors.New("circuit open")
 
+// ErrInvalidCall is the cause of a call that the client itself refused, because the provider would.
+var ErrInvalidCall = errors.New("invalid call")
+
 // Error is a call that did not succeed. Its text is safe for logs: it holds no secret, no personal data and
 // no words of the provider.
 type Error struct {
@@ -78,10 +81,10 @@ func (e *Error) Error() string {
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Temporary tells whether the same call may go through later: it was never sent, it was one too many, or its
-// outcome is unknown. An unknown one must be looked up first.
+// Temporary tells whether the same call may go through later: the provider was not reached, it was one call
+// too many, or the outcome is unknown. An unknown one must be looked up first.
 func (e *Error) Temporary() bool {
-	return !e.Sent || e.Outcome == Unknown || e.Status == http.StatusTooManyRequests
+	return e.Outcome == Unknown || e.Status == http.StatusTooManyRequests || !e.Sent && !errors.Is(e.Cause, ErrInvalidCall)
 }
 
 // OutcomeOf reads the outcome from the error of a client: OK for nil, Unknown for an error of another kind.

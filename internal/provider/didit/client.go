@@ -88,7 +88,11 @@ func (c *Client) object(ctx context.Context, call provider.Call) (provider.Objec
 	if err != nil {
 		return nil, err
 	}
-	return provider.ParseObject(answer.Body)
+	o, err := provider.ParseObject(answer.Body)
+	if err != nil {
+		return nil, unreadable(call.Operation, err)
+	}
+	return o, nil
 }
 
 // judge reads Didit's error bodies: detail, message or error, or a map from field to complaints
@@ -117,11 +121,17 @@ func judge(answer *provider.Answer) *provider.Error {
 
 // invalid refuses a call that Didit would refuse, before it is sent.
 func invalid(operation, why string) error {
-	return &provider.Error{Provider: ProviderName, Operation: operation, Outcome: provider.Refused, Detail: why}
+	return &provider.Error{Provider: ProviderName, Operation: operation, Outcome: provider.Refused,
+		Detail: why, Cause: provider.ErrInvalidCall}
 }
 
 // unreadable is a success that lacks what it should say.
 func unreadable(operation string, cause error) error {
 	return &provider.Error{Provider: ProviderName, Operation: operation, Outcome: provider.Unknown, Sent: true,
 		Status: http.StatusOK, Detail: "the answer cannot be read", Cause: cause}
+}
+
+// validID tells whether a session id may stand in a path: ids are UUIDs, and nothing else must reach a path.
+func validID(id string) bool {
+	return id != "" && len(id) <= 64 && strings.Trim(id, "-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 }

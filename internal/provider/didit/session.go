@@ -151,8 +151,8 @@ func (c *Client) ListSessions(ctx context.Context, filter ListFilter) (SessionPa
 //
 // Errors, all *provider.Error: NotFound for an unknown session, Refused with 403 or 429; Unknown.
 func (c *Client) Decision(ctx context.Context, sessionID string) (Decision, error) {
-	if sessionID == "" {
-		return Decision{}, invalid(OpDecision, "session id is missing")
+	if !validID(sessionID) {
+		return Decision{}, invalid(OpDecision, "session id is missing or malformed")
 	}
 	o, err := c.object(ctx, provider.Call{Operation: OpDecision, Method: http.MethodGet, URL: c.path("session", sessionID, "decision"), Safe: true})
 	if err != nil {
@@ -194,8 +194,8 @@ type StatusUpdate struct {
 func (c *Client) UpdateStatus(ctx context.Context, sessionID string, update StatusUpdate) error {
 	update.NewStatus = ParseStatus(string(update.NewStatus))
 	switch {
-	case sessionID == "":
-		return invalid(OpUpdateStatus, "session id is missing")
+	case !validID(sessionID):
+		return invalid(OpUpdateStatus, "session id is missing or malformed")
 	case update.NewStatus != StatusApproved && update.NewStatus != StatusDeclined && update.NewStatus != StatusResubmitted:
 		return invalid(OpUpdateStatus, "the new status must be Approved, Declined or Resubmitted")
 	case update.SendEmail && update.EmailAddress == "":
@@ -208,8 +208,8 @@ func (c *Client) UpdateStatus(ctx context.Context, sessionID string, update Stat
 
 // DeleteSession removes a session and its data for good. A session that is not there is NotFound.
 func (c *Client) DeleteSession(ctx context.Context, sessionID string) error {
-	if sessionID == "" {
-		return invalid(OpDeleteSession, "session id is missing")
+	if !validID(sessionID) {
+		return invalid(OpDeleteSession, "session id is missing or malformed")
 	}
 	_, err := c.caller.Do(ctx, c.prepare(provider.Call{Operation: OpDeleteSession, Method: http.MethodDelete,
 		URL: c.path("session", sessionID, "delete"), Empty: true}))
