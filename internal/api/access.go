@@ -1,0 +1,50 @@
+package api
+
+import (
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+type callerKey struct{}
+
+// authenticate lets the right callers through. A public operation does not look at the token at all.
+func (a *API) authenticate(access Access) func(huma.Context, func(huma.Context)) {
+	depth := Confirmed
+	if access == CustomerUnconfirmed {
+		depth = SignatureOnly
+	}
+	return func(ctx huma.Context, next func(huma.Context)) {
+		if access == Public {
+			next(ctx)
+			return
+		}
+		token, ok := bearer(ctx.Header("Authorization"))
+		if !ok {
+			a.rejectOperation(ctx, ErrUnauthenticated)
+			return
+		}
+		withCustomer, caller, err := a.CheckToken(ctx.Context(), token, depth)
+		if err != nil {
+			a.rejectOperation(ctx, err)
+			return
+		}
+		if wait := a.byCaller.wait(caller, time.Now()); wait > 0 {
+			a.rejectOperation(ctx, ErrTooManyRequests.After(wait))
+			return
+		}
+		ctx = huma.WithContext(ctx, withCustomer)
+		next(huma.WithValue(ctx, callerKey{}, caller))
+	}
+}
+
+// bearer reads the token of an Authorization header; the scheme's case does not matter (RFC 9110 section 11.1).
+func bearer(header string) (string, bool) {
+	scheme, token, ok := strings.Cut(header, " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return "", false
+	}
+	token = strings.TrimSpace(token)
+	return token, token != "" && len(token) <= 4096
+}

@@ -1,0 +1,177 @@
+// Package api is the HTTP edge that the capabilities share: one router, authentication, language, the error
+// envelope, limits, idempotency and the OpenAPI description. It knows no capability; each registers its
+// operations in its own http.go.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+
+	"github.com/comecomepay/comecomepay/internal/platform/clock"
+	"github.com/comecomepay/comecomepay/internal/platform/db"
+	"github.com/comecomepay/comecomepay/internal/platform/i18n"
+	"github.com/comecomepay/comecomepay/internal/platform/secret"
+)
+
+// Depth says how far a token is checked before the operation runs.
+type Depth int
+
+const (
+	// Confirmed: signature, expiry, and that the session and the account stand, by a look into the database.
+	Confirmed Depth = iota
+	// SignatureOnly: signature and expiry. The use case confirms the session in the query that it makes anyway.
+	SignatureOnly
+)
+
+// TokenCheck checks a bearer token. It returns a context that carries the customer, and a name for whom limits
+// and idempotency keys are kept apart. Its error is a Problem.
+type TokenCheck func(ctx context.Context, token string, depth Depth) (context.Context, string, error)
+
+// Options configures the edge.
+type Options struct {
+	DB             db.DB
+	Vault          *secret.Vault
+	Clock          clock.Clock
+	Texts          *i18n.Texts
+	Log            *slog.Logger
+	Registerer     prometheus.Registerer // nil: no metrics
+	CheckToken     TokenCheck
+	DefaultLocale  i18n.Locale
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+	CORSOrigins    []string       // browsers' origins that may call; empty: none
+	MaxBody        int64          // bytes of a request body; 0: 64 KiB
+	Timeout        time.Duration  // of one request; 0: 30 s
+	AddressRate    float64        // requests per second and network address; 0: 20
+	CallerRate     float64        // requests per second and customer; 0: 20
+	SpareLoopback  bool           // sandbox: no limit per address on loopback
+	Trace          bool           // OpenTelemetry spans of requests
+	Version        string
+}
+
+// API is the edge. Make it with New, register operations, then serve Handler.
+type API struct {
+	Options
+	huma      huma.API
+	mux       *http.ServeMux
+	metrics   *metrics
+	byAddress *limiter
+	byCaller  *limiter
+	ready     func(context.Context) error
+}
+
+// New makes the edge.
+func New(o Options) *API {
+	if o.MaxBody == 0 {
+		o.MaxBody = 64 << 10
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 30 * time.Second
+	}
+	if o.AddressRate == 0 {
+		o.AddressRate = 20
+	}
+	if o.CallerRate == 0 {
+		o.CallerRate = 20
+	}
+	a := &API{
+		Options:   o,
+		mux:       http.NewServeMux(),
+		metrics:   newMetrics(o.Registerer),
+		byAddress: newLimiter(o.AddressRate),
+		byCaller:  newLimiter(o.CallerRate),
+	}
+	a.huma = humago.New(a.mux, describe(o.Version))
+	a.registerDocs()
+	return a
+}
+
+// ReadyWhen sets the check behind GET /readyz: nil means that requests can be served.
+func (a *API) ReadyWhen(check func(context.Context) error) { a.ready = check }
+
+// Handler is the whole edge as one handler.
+func (a *API) Handler() http.Handler {
+	var h http.Handler = http.HandlerFunc(a.serve)
+	if a.Trace {
+		h = otelhttp.NewHandler(h, "http", otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string {
+			// The route would be better than the path, but it is known only later; a path may hold an address of mail.
+			return r.Method
+		}))
+	}
+	return h
+}
+
+// Access says who may call an operation.
+type Access int
+
+const (
+	// Customer: a bearer token whose session is confirmed before the operation runs.
+	Customer Access = iota
+	// CustomerUnconfirmed: a bearer token that is genuine; the use case confirms the session itself.
+	CustomerUnconfirmed
+	// Public: anybody. A bearer token is not looked at, stale ones come along with every call (contract/rules section 2).
+	Public
+)
+
+// Operation describes a route.
+type Operation struct {
+	ID       string // unique, lower-case with dashes
+	Method   string
+	Path     string // without prefix and without trailing slash
+	Access   Access
+	Tag      string
+	Summary  string
+	Describe string
+	Errors   []int // statuses besides 200 that callers should expect
+	MaxBody  int64 // bytes; 0: as configured
+}
+
+// Register adds an operation. It answers under its path and under /api/v1, with and without a trailing slash.
+// An error of handler that is not a Problem is logged and answered 500 without its text.
+func Register[I, O any](a *API, op Operation, handler func(context.Context, *I) (*O, error)) {
+	h := huma.Operation{
+		OperationID: op.ID, Method: op.Method, Path: op.Path, Tags: []string{op.Tag},
+		Summary: op.Summary, Description: op.Describe, Errors: op.Errors, MaxBodyBytes: -1,
+		DefaultStatus: http.StatusOK, SkipValidateParams: false,
+	}
+	if op.MaxBody == 0 {
+		op.MaxBody = a.MaxBody
+	}
+	if op.Access != Public {
+		h.Security = []map[string][]string{{securityScheme: {}}}
+	}
+	h.Middlewares = huma.Middlewares{a.limitBody(op.MaxBody), a.authenticate(op.Access)}
+	if op.Method != http.MethodGet {
+		h.Middlewares = append(h.Middlewares, a.idempotent)
+	}
+	huma.Register(a.huma, h, func(ctx context.Context, in *I) (*O, error) {
+		out, err := handler(ctx, in)
+		if err != nil {
+			return nil, a.wire(ctx, err)
+		}
+		return out, nil
+	})
+}
+
+// Success is the key that every successful answer carries (contract/rules section 3).
+type Success struct {
+	Status string `json:"status" enum:"success" doc:"Always success."`
+}
+
+// OK is the value of Success.
+func OK() Success { return Success{Status: "success"} }
+
+// Page is a ready HTML page, for the few routes that people's browsers open.
+type Page struct {
+	ContentType     string `header:"Content-Type"`
+	ContentLanguage string `header:"Content-Language"`
+	ContentSecurity string `header:"Content-Security-Policy"`
+	Body            []byte
+}
