@@ -11,12 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/comecomepay/comecomepay/internal/sandbox/fault"
 )
@@ -90,28 +90,62 @@ type callback struct {
 	attempts int
 }
 
-// deliverDue sends the callbacks that are due, a few at a time, so that one slow answer does not hold up all.
-func (s *Simulator) deliverDue(ctx context.Context) (worked bool, err error) {
-	due, err := s.dueCallbacks(ctx)
-	if err != nil || len(due) == 0 {
-		return false, err
-	}
-	var sending errgroup.Group
-	for _, c := range due {
-		sending.Go(func() error {
-			failure := s.post(ctx, c)
-			if ctx.Err() != nil && failure != nil {
-				return nil // we were stopped, the receiver has not failed: the next Run sends it again
-			}
-			return s.recordDelivery(context.WithoutCancel(ctx), c, failure)
-		})
-	}
-	return true, sending.Wait()
+// courier sends callbacks side by side, so that a receiver's slow answer holds up only itself.
+type courier struct {
+	wait     sync.WaitGroup
+	mu       sync.Mutex
+	onTheWay map[int64]bool // by the callback's id
 }
 
-func (s *Simulator) dueCallbacks(ctx context.Context) ([]callback, error) {
+// deliverDue sets out with the callbacks that are due, and does not wait for them.
+func (s *Simulator) deliverDue(ctx context.Context) (worked bool, err error) {
+	// Looked at before the database: what comes back in between may still be read there as waiting.
+	s.courier.mu.Lock()
+	onTheWay := maps.Clone(s.courier.onTheWay)
+	s.courier.mu.Unlock()
+	free := deliverAtOnce - len(onTheWay)
+	due, err := s.dueCallbacks(ctx, deliverAtOnce)
+	if err != nil {
+		return false, err
+	}
+	for _, c := range due {
+		if free == 0 {
+			break
+		}
+		if onTheWay[c.id] {
+			continue
+		}
+		free--
+		s.courier.mu.Lock()
+		s.courier.onTheWay[c.id] = true
+		s.courier.mu.Unlock()
+		s.courier.wait.Go(func() { s.deliver(ctx, c) })
+	}
+	return false, nil // each one stirs when it has been recorded
+}
+
+// deliver sends one callback and records how that went.
+func (s *Simulator) deliver(ctx context.Context, c callback) {
+	failure := s.post(ctx, c)
+	stopped := ctx.Err() != nil && failure != nil // the receiver has not failed: the next Run sends it again
+	var err error
+	if !stopped {
+		err = s.recordDelivery(context.WithoutCancel(ctx), c, failure)
+	}
+	s.courier.mu.Lock()
+	delete(s.courier.onTheWay, c.id)
+	s.courier.mu.Unlock()
+	if err != nil {
+		s.Log.ErrorContext(ctx, "simulated pokepay: record callback", "callback", c.id, "error", err)
+		return // not at once again, or a database that cannot be written would make us flood the receiver
+	}
+	s.stir()
+}
+
+// dueCallbacks lists the callbacks whose time has come, also those on the way, the longest due first.
+func (s *Simulator) dueCallbacks(ctx context.Context, limit int) ([]callback, error) {
 	rows, err := s.DB.QueryContext(ctx, `SELECT id, body, forged, attempts FROM pokepay_callbacks
-		WHERE state = $1 AND due_at <= $2 ORDER BY due_at, id LIMIT $3`, callbackWaiting, s.Clock.Now().UnixMicro(), deliverAtOnce)
+		WHERE state = $1 AND due_at <= $2 ORDER BY due_at, id LIMIT $3`, callbackWaiting, s.Clock.Now().UnixMicro(), limit)
 	if err != nil {
 		return nil, err
 	}

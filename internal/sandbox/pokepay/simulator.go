@@ -16,8 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 	"github.com/comecomepay/comecomepay/internal/sandbox/fault"
 )
@@ -76,6 +74,7 @@ type Simulator struct {
 	signingKey []byte
 	outgoing   *http.Client  // callbacks and image downloads
 	wake       chan struct{} // there may be a callback to send
+	courier    courier
 	stop       sync.Once
 	stopped    chan struct{} // closed when Run has ended; lets go of calls that are held or delayed
 }
@@ -104,6 +103,7 @@ func New(ctx context.Context, o Options) (*Simulator, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		wake:    make(chan struct{}, 1),
+		courier: courier{onTheWay: map[int64]bool{}},
 		stopped: make(chan struct{}),
 	}
 	if _, err := o.DB.ExecContext(ctx, schema); err != nil {
@@ -126,10 +126,12 @@ func New(ctx context.Context, o Options) (*Simulator, error) {
 // database and continues with the next Run of a new Simulator. It always returns nil.
 func (s *Simulator) Run(ctx context.Context) error {
 	defer s.stop.Do(func() { close(s.stopped) })
-	var work errgroup.Group
-	work.Go(func() error { s.repeat(ctx, "deliver callbacks", s.wake, s.deliverDue); return nil })
-	work.Go(func() error { s.repeat(ctx, "approve", nil, s.approveDue); return nil })
-	return work.Wait()
+	var work sync.WaitGroup
+	work.Go(func() { s.repeat(ctx, "deliver callbacks", s.wake, s.deliverDue) })
+	work.Go(func() { s.repeat(ctx, "approve", nil, s.approveDue) })
+	work.Wait()
+	s.courier.wait.Wait()
+	return nil
 }
 
 // lookEvery bounds how late due work is noticed when the clock is moved under us.
