@@ -119,7 +119,8 @@ func startServer(t *testing.T, mode ourmail.TLSMode, configure func(*server)) *s
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = backend.Serve(l) }()
-	t.Cleanup(func() { _ = backend.Close(); <-done })
+	// The listener is closed as well: a server that is closed before it serves does not know it yet.
+	t.Cleanup(func() { _ = backend.Close(); _ = l.Close(); <-done })
 	return s
 }
 
