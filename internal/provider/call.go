@@ -42,6 +42,9 @@ type Limits struct {
 	BreakerDelay    time.Duration // how long the provider is left alone before one call tries it again; 10 s
 }
 
+// jitter is the part by which a delay is randomly shortened or lengthened.
+const jitter = 0.25
+
 func (l Limits) withDefaults() Limits {
 	or := func(d *time.Duration, standard time.Duration) {
 		if *d <= 0 {
@@ -124,10 +127,10 @@ func NewCaller(o Options) *Caller {
 		HandleIf(func(_ *Answer, err error) bool { return c.repeatable(err) }).
 		WithMaxAttempts(c.limits.Attempts).
 		WithBackoff(c.limits.Backoff, c.limits.MaxBackoff).
-		WithJitterFactor(0.25).
+		WithJitterFactor(jitter).
 		WithDelayFunc(func(exec failsafe.ExecutionAttempt[*Answer]) time.Duration {
 			if e := (*Error)(nil); errors.As(exec.LastError(), &e) && e.RetryAfter > 0 {
-				return e.RetryAfter
+				return time.Duration(float64(e.RetryAfter) / (1 - jitter)) // never sooner than asked
 			}
 			return -1 // none asked for: back off
 		}).
@@ -258,7 +261,9 @@ func (c *Caller) judge(call Call, answer *Answer, reading *Error) *Error {
 	case reading != nil:
 		failure = reading
 	case said != nil:
-		failure = said
+		if failure = said; failure.Detail == "" {
+			failure.Detail = "refused by the provider"
+		}
 	case call.Empty && len(bytes.TrimSpace(answer.Body)) == 0:
 		return nil
 	case !answer.JSON:
