@@ -22,9 +22,9 @@ type style struct {
 }
 
 var (
-	wireStyle      = style{ascii: true}     // webhook bodies
-	canonicalStyle = style{integral: true}  // what X-Signature-V2 is computed over
-	answerStyle    = style{}                // API answers
+	wireStyle      = style{ascii: true}    // webhook bodies
+	canonicalStyle = style{integral: true} // what X-Signature-V2 is computed over
+	answerStyle    = style{}               // API answers
 )
 
 var errNumber = errors.New("number out of range")

@@ -310,7 +310,10 @@ func (s *Simulator) inTx(ctx context.Context, fn func(tx *sql.Tx) error) error {
 		return err
 	}
 	if err := fn(tx); err != nil {
-		return errors.Join(err, tx.Rollback())
+		if undo := tx.Rollback(); undo != nil {
+			return errors.Join(err, undo)
+		}
+		return err
 	}
 	return tx.Commit()
 }
