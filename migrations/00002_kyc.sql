@@ -17,13 +17,14 @@ CREATE TABLE kyc_records (
     session_state    TEXT NOT NULL,                  -- none, requested, open: where the call that makes the session stands
     session_until    TIMESTAMPTZ NOT NULL,           -- requested: the call's lease; open: when the link runs out
     didit_status     TEXT NOT NULL DEFAULT '',       -- newest word of Didit about the session
-    didit_at         TIMESTAMPTZ,                    -- provider's time of that word
-    submission       TEXT NOT NULL DEFAULT '',       -- channel didit, cardholder to the issuer: '', due, sending, done
+    submission       TEXT NOT NULL DEFAULT '',       -- channel didit, handing the cardholder to the issuer: '', due, sending, done
+    submitted_at     TIMESTAMPTZ,                    -- when sending began
     applicant        BYTEA NOT NULL,                 -- sealed: what the customer typed
-    deadline_at      TIMESTAMPTZ NOT NULL,           -- when the present state ends by itself
-    polls            INTEGER NOT NULL DEFAULT 0,     -- since the present state began
-    polled_at        TIMESTAMPTZ,                    -- last answer of a provider
-    next_poll_at     TIMESTAMPTZ,                    -- NULL: never again
+    entered_at       TIMESTAMPTZ NOT NULL,           -- when the present status began
+    deadline_at      TIMESTAMPTZ,                    -- when it ends by itself; NULL: never
+    asked_at         TIMESTAMPTZ,                    -- when a provider was last asked
+    answered_at      TIMESTAMPTZ,                    -- when the question was asked whose answer was applied last
+    next_poll_at     TIMESTAMPTZ,                    -- NULL: not asked any more
     version          INTEGER NOT NULL DEFAULT 1,
     created_at       TIMESTAMPTZ NOT NULL,
     updated_at       TIMESTAMPTZ NOT NULL
@@ -53,14 +54,16 @@ CREATE INDEX kyc_events_record_id ON kyc_events (record_id, id);
 CREATE TABLE inbound_messages (
     id               BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     provider         TEXT NOT NULL,
-    event_id         TEXT NOT NULL,
+    event_id         TEXT NOT NULL,                  -- the provider's name of the event, else the same as content_key
+    content_key      TEXT NOT NULL,                  -- what it says, for providers that name each delivery anew
     signature        TEXT NOT NULL,                  -- which signature fitted; none: unsigned provider
     headers          BYTEA NOT NULL,                 -- sealed JSON
     body             BYTEA NOT NULL,                 -- sealed raw bytes
     outcome          TEXT NOT NULL DEFAULT 'received',
     received_at      TIMESTAMPTZ NOT NULL,
     handled_at       TIMESTAMPTZ,
-    UNIQUE (provider, event_id)
+    UNIQUE (provider, event_id),
+    UNIQUE (provider, content_key)
 );
 
 -- What a person has to look at.
