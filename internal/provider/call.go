@@ -37,7 +37,7 @@ type Limits struct {
 	MaxBackoff    time.Duration // 4 s
 	MaxRetryAfter time.Duration // a longer wait asked by the provider is left to our own caller; 10 s
 
-	BreakerFailures uint          // calls that must fail, and be half of all calls, within BreakerWindow; 10
+	BreakerMinCalls uint          // calls within BreakerWindow from which on it matters whether half of them fail; 10
 	BreakerWindow   time.Duration // 30 s
 	BreakerDelay    time.Duration // how long the provider is left alone before one call tries it again; 10 s
 }
@@ -64,8 +64,8 @@ func (l Limits) withDefaults() Limits {
 	if l.Attempts <= 0 {
 		l.Attempts = 3
 	}
-	if l.BreakerFailures == 0 {
-		l.BreakerFailures = 10
+	if l.BreakerMinCalls == 0 {
+		l.BreakerMinCalls = 10
 	}
 	return l
 }
@@ -116,7 +116,7 @@ func NewCaller(o Options) *Caller {
 	}
 	c.breaker = circuitbreaker.NewBuilder[*Answer]().
 		HandleIf(func(_ *Answer, err error) bool { return unhealthy(err) }).
-		WithFailureRateThreshold(0.5, c.limits.BreakerFailures, c.limits.BreakerWindow).
+		WithFailureRateThreshold(0.5, c.limits.BreakerMinCalls, c.limits.BreakerWindow).
 		WithDelay(c.limits.BreakerDelay).
 		WithSuccessThreshold(1).
 		OnStateChanged(func(e circuitbreaker.StateChangedEvent) {

@@ -24,7 +24,7 @@ import (
 )
 
 // fast are limits that let a test fail, retry and recover within milliseconds.
-var fast = Limits{Timeout: 2 * time.Second, Backoff: time.Millisecond, MaxBackoff: 4 * time.Millisecond, BreakerFailures: 1000}
+var fast = Limits{Timeout: 2 * time.Second, Backoff: time.Millisecond, MaxBackoff: 4 * time.Millisecond, BreakerMinCalls: 1000}
 
 func newTestCaller(t *testing.T, limits Limits) *Caller {
 	t.Helper()
@@ -265,7 +265,7 @@ func TestCircuitOpensAndCloses(t *testing.T) {
 	})
 	registry := prometheus.NewRegistry()
 	limits := fast
-	limits.BreakerFailures, limits.BreakerDelay = 4, 100*time.Millisecond
+	limits.BreakerMinCalls, limits.BreakerDelay = 4, 100*time.Millisecond
 	caller := NewCaller(Options{Provider: "probe", Limits: limits, Registerer: registry})
 	call := Call{Operation: "probe", Method: "POST", URL: address, Body: 1}
 	var err error
@@ -303,7 +303,7 @@ func TestCircuitOpensAndCloses(t *testing.T) {
 func TestRefusalsAndImpatienceDoNotOpenTheCircuit(t *testing.T) {
 	t.Parallel()
 	limits := fast
-	limits.BreakerFailures = 2
+	limits.BreakerMinCalls = 2
 	caller := newTestCaller(t, limits)
 	refusing := serve(t, answerWith(403, "application/json", "{}"))
 	release := make(chan struct{})

@@ -48,7 +48,7 @@ func newTestClient(t *testing.T, answer http.HandlerFunc) (*Client, *[]exchange)
 	}))
 	t.Cleanup(server.Close)
 	client, err := NewClient(Config{BaseURL: server.URL + "/didit/", APIKey: secret.NewText(testKey),
-		Limits: provider.Limits{Backoff: time.Millisecond, Timeout: 2 * time.Second, BreakerFailures: 1000}})
+		Limits: provider.Limits{Backoff: time.Millisecond, Timeout: 2 * time.Second, BreakerMinCalls: 1000}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -223,7 +223,7 @@ func decisionFrom(o provider.Object) Decision {
 		Callback: o.Text("callback"), Requested: requested(o), CreatedAt: o.Time("created_at"),
 	}
 	d.SessionNumber, _ = o.Int("session_number")
-	read := map[string]bool{}
+	read, seen := map[string]bool{}, map[warningKey]bool{}
 	for _, f := range features {
 		read[f.kind] = true
 		runs := o.Objects(f.kind)
@@ -234,7 +234,7 @@ func decisionFrom(o provider.Object) Decision {
 			}
 		}
 		for _, run := range runs {
-			d.add(f.kind, run)
+			d.add(f.kind, run, seen)
 		}
 	}
 	// A feature that is newer than this client still counts with its status and warnings.
@@ -248,19 +248,19 @@ func decisionFrom(o provider.Object) Decision {
 	for _, name := range unknown {
 		for _, run := range o.Objects(name) {
 			if run.Has("status") || run.Has("warnings") {
-				d.add(name, run)
+				d.add(name, run, seen)
 			}
 		}
 	}
-	d.collect(warnings(o))
+	d.collect(warnings(o), seen)
 	return d
 }
 
 // add takes in one run of a feature.
-func (d *Decision) add(kind string, o provider.Object) {
+func (d *Decision) add(kind string, o provider.Object, seen map[warningKey]bool) {
 	f := Feature{Kind: kind, NodeID: o.Text("node_id"), Status: ParseStatus(o.Text("status")), Warnings: warnings(o)}
 	d.Features = append(d.Features, f)
-	d.collect(f.Warnings)
+	d.collect(f.Warnings, seen)
 	switch kind {
 	case "id_verifications":
 		d.IDVerifications = append(d.IDVerifications, idVerification(f, o))
@@ -288,17 +288,24 @@ func (d *Decision) add(kind string, o provider.Object) {
 	}
 }
 
-// collect adds warnings that are not there yet: some bodies repeat them at the top.
-func (d *Decision) collect(found []Warning) {
+// warningKey is what makes two warnings the same one.
+type warningKey struct {
+	risk, node, duplicated string
+	log                    LogType
+	anyNode                bool
+}
+
+// collect adds warnings that are not in seen: some bodies repeat those of the features at the top, without
+// their node.
+func (d *Decision) collect(found []Warning, seen map[warningKey]bool) {
 	for _, w := range found {
-		repeated := false
-		for _, known := range d.Warnings {
-			repeated = repeated || w.Risk == known.Risk && w.LogType == known.LogType &&
-				(w.NodeID == known.NodeID || w.NodeID == "") && w.DuplicatedSessionID == known.DuplicatedSessionID
+		exact := warningKey{risk: w.Risk, node: w.NodeID, duplicated: w.DuplicatedSessionID, log: w.LogType}
+		somewhere := warningKey{risk: w.Risk, duplicated: w.DuplicatedSessionID, log: w.LogType, anyNode: true}
+		if seen[exact] || w.NodeID == "" && seen[somewhere] {
+			continue
 		}
-		if !repeated {
-			d.Warnings = append(d.Warnings, w)
-		}
+		seen[exact], seen[somewhere] = true, true
+		d.Warnings = append(d.Warnings, w)
 	}
 }
 

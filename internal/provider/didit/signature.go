@@ -69,11 +69,11 @@ func (s Signer) Canonical(body []byte) (string, error) {
 
 // Simple signs time, session, status and type. The error is provider.ErrNotObject.
 func (s Signer) Simple(body []byte) (string, error) {
-	event, err := ParseEvent(body)
+	message, err := simple(body)
 	if err != nil {
 		return "", err
 	}
-	return hex.EncodeToString(s.sum(event.simple())), nil
+	return hex.EncodeToString(s.sum(message)), nil
 }
 
 func (s Signer) sum(message []byte) []byte {
@@ -82,9 +82,14 @@ func (s Signer) sum(message []byte) []byte {
 	return mac.Sum(nil)
 }
 
-// simple is what the simple scheme signs: the texts of the body, never those of headers.
-func (e Event) simple() []byte {
-	return []byte(e.timestampText + ":" + e.SessionID + ":" + e.statusText + ":" + e.typeText)
+// simple is what the simple scheme signs: the texts of the body, never those of headers. It reads no more of
+// the body than that: nobody has vouched for it yet.
+func simple(body []byte) ([]byte, error) {
+	o, err := provider.ParseObject(body)
+	if err != nil {
+		return nil, err
+	}
+	return []byte(o.Text("timestamp") + ":" + o.Text("session_id") + ":" + o.Text("status") + ":" + o.Text("webhook_type")), nil
 }
 
 // VerifierConfig is what a Verifier needs.
@@ -183,8 +188,8 @@ func (v *Verifier) fit(header http.Header, body []byte) (int, Scheme) {
 		}
 	}
 	if given := header.Get(HeaderSignatureSimple); given != "" && !v.refuseSimple {
-		if event, err := ParseEvent(body); err == nil {
-			if i, ok := v.match(given, event.simple()); ok {
+		if message, err := simple(body); err == nil {
+			if i, ok := v.match(given, message); ok {
 				return i, SchemeSimple
 			}
 		}

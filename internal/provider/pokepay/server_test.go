@@ -47,7 +47,7 @@ func newTestServer(t *testing.T, change func(*Config), answer http.HandlerFunc) 
 	t.Cleanup(server.Close)
 	config := Config{BaseURL: server.URL + "/pokepay/api/v1", Clock: s.clock,
 		Authenticator: EmailLogin{URL: server.URL + "/pokepay/web/auth/login", Account: testAccount, Password: secret.NewText(testPassword), AreaCode: 852},
-		Limits:        provider.Limits{Backoff: time.Millisecond, Timeout: 2 * time.Second, BreakerFailures: 1000}}
+		Limits:        provider.Limits{Backoff: time.Millisecond, Timeout: 2 * time.Second, BreakerMinCalls: 1000}}
 	if change != nil {
 		change(&config)
 	}
