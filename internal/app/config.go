@@ -100,7 +100,7 @@ type MailConfig struct {
 	From     string       `env:"CCP_MAIL_FROM" doc:"Sender's address of all mail; its name is the brand. Required by serve."`
 }
 
-// Channel says who opens verification sessions (design/kyc.md).
+// Channel says who opens verification sessions.
 type Channel string
 
 // The channels.
@@ -158,7 +158,7 @@ type TelemetryConfig struct {
 	OTelRatio    float64       `env:"CCP_OTEL_SAMPLE_RATIO" envDefault:"0.1" doc:"Share of requests that are traced, 0 to 1, unless the caller has decided already."`
 }
 
-// SandboxConfig is where the simulators listen and how they behave (design/sandbox.md).
+// SandboxConfig is where the simulators listen and how they behave.
 type SandboxConfig struct {
 	Addr     string `env:"CCP_SANDBOX_ADDR" envDefault:"127.0.0.1:8011" doc:"Listener of the simulators, the inbox and the control interface, host:port. Loopback only."`
 	SMTPAddr string `env:"CCP_SANDBOX_SMTP_ADDR" envDefault:"127.0.0.1:8025" doc:"Listener that takes mail for the inbox, host:port. Loopback only."`

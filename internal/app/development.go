@@ -33,7 +33,7 @@ var (
 	developmentHashKey   = base64.StdEncoding.EncodeToString([]byte("development only, never for real hashes"))
 )
 
-// The prefixes of the simulators on the sandbox listener (design/sandbox.md).
+// The prefixes of the simulators on the sandbox listener.
 const (
 	SandboxDiditPath        = "/didit"
 	SandboxPokePayPath      = "/pokepay"
