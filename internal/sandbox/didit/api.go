@@ -106,7 +106,7 @@ func (s *Simulator) guard(operation string, f family, act http.HandlerFunc) http
 			return
 		}
 		if rule, hit := s.faults.Strike("didit", operation, fault.Delay); hit && !s.linger(r.Context(), rule.Delay()) {
-			return
+			panic(http.ErrAbortHandler) // returning would answer 200
 		}
 		rule, _ := s.faults.Strike("didit", operation, fault.HTTP500, fault.HTML502, fault.RateLimited, fault.Forbidden, fault.ActThenTimeout)
 		switch rule.Kind {

@@ -383,3 +383,30 @@ func TestActThenTimeout(t *testing.T) {
 		t.Error("asking again made another session")
 	}
 }
+
+// A call that waits when the simulator stops must fail for its caller: an empty 200 would be taken for an answer.
+func TestStoppingCutsDelayedCalls(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if err := w.faults.Add(fault.Rule{Provider: "didit", Operation: "list_sessions", Kind: fault.Delay, DelayMS: 600_000}); err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "GET", w.base+"/v3/sessions/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("x-api-key", testKey)
+	failed := make(chan error, 1)
+	go func() {
+		res, err := plainClient.Do(req)
+		if err == nil {
+			res.Body.Close()
+		}
+		failed <- err
+	}()
+	eventually(t, "the call waits", func() bool { return w.faults.Rules()[0].Hits == 1 })
+	w.stop()
+	if err := <-failed; err == nil {
+		t.Error("the caller got an answer")
+	}
+}
