@@ -448,3 +448,39 @@ func TestConfigurationPageIsCurrent(t *testing.T) {
 		t.Errorf("%s is not current, run make docs (-want +got):\n%s", path, diff)
 	}
 }
+
+// The example of an environment file leaves nothing out but the keys, and holds no setting that is not one.
+func TestEnvironmentFileExample(t *testing.T) {
+	file, err := os.ReadFile("../../.env.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	complete := production(t)
+	var lines []string
+	listed := map[string]bool{}
+	for line := range strings.Lines(string(file)) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if !ok || strings.HasPrefix(line, "#") {
+			continue
+		}
+		listed[name] = true
+		if value == "" {
+			value = complete[name]
+		}
+		lines = append(lines, name+"="+value)
+	}
+	for name := range complete {
+		if made := strings.HasSuffix(name, "KEYS") || strings.HasSuffix(name, "KEYSET") || name == "CCP_HASH_KEY"; made || name == "CCP_DATABASE_URL" {
+			lines = append(lines, name+"="+complete[name])
+		} else if !listed[name] {
+			t.Errorf("%s is missing in .env.example", name)
+		}
+	}
+	c, err := LoadConfig(lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CheckServe(); err != nil {
+		t.Error(err)
+	}
+}
