@@ -1,0 +1,62 @@
+package identity
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/comecomepay/comecomepay/internal/api"
+	"github.com/comecomepay/comecomepay/internal/platform/db"
+	"github.com/comecomepay/comecomepay/internal/platform/problem"
+)
+
+// window limits how many requests of one kind may come in one span of time. Windows are kept in the database, for all
+// replicas together.
+type window struct {
+	name string
+	hits int
+	span time.Duration
+}
+
+// Per network address. Many customers of one mobile operator share an address, so these only stop machines; what
+// guards one customer is counted per address of mail.
+var (
+	signupWindow = window{"signup", 60, time.Hour}
+	loginWindow  = window{"login", 120, 10 * time.Minute}
+	codeWindow   = window{"code", 120, 10 * time.Minute} // checks of codes and what follows them
+	sendWindow   = window{"send", 120, time.Hour}        // requests that may send mail: resend, forgotten password
+)
+
+// Per address of mail.
+var (
+	mailWindow   = window{"mail", 20, time.Hour}     // codes sent to it
+	resendWindow = window{"resend", 1, resendPeriod} // requests for another code, whether one is pending or not
+)
+
+// admitAddress counts a request of a network address. Its refusal is api.ErrTooManyRequests.
+func (s *Service) admitAddress(ctx context.Context, tx db.Tx, w window, client Client, now time.Time) error {
+	key := client.Address
+	if addr, err := netip.ParseAddr(client.Address); err == nil {
+		addr = addr.Unmap()
+		if s.spares(addr) {
+			return nil
+		}
+		if addr.Is6() {
+			// One line is a /64; its owner may use any address in it.
+			p, _ := addr.WithZone("").Prefix(64)
+			key = p.String()
+		}
+	}
+	return s.admit(ctx, tx, w, []byte(key), api.ErrTooManyRequests, now)
+}
+
+func (s *Service) admit(ctx context.Context, tx db.Tx, w window, key []byte, refusal *problem.Problem, now time.Time) error {
+	hits, started, err := hit(ctx, tx, s.vault.Hash("rate window", w.name, string(key)), now, now.Add(-w.span))
+	if err != nil {
+		return err
+	}
+	if hits > w.hits {
+		return refusal.After(started.Add(w.span).Sub(now))
+	}
+	return nil
+}

@@ -1,0 +1,356 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/comecomepay/comecomepay/internal/platform/db"
+)
+
+// Rows are locked in this order, so that no two transactions wait for each other: rate_windows, guess_counters
+// (code, then password), one_time_codes, registrations, users, sessions.
+
+// userRow is a row of users; personal data is still sealed.
+type userRow struct {
+	id           int64
+	ref          string
+	email        []byte
+	passwordHash string
+	firstName    []byte
+	lastName     []byte
+	phone        []byte
+	dateOfBirth  []byte
+	accountType  string
+	status       Status
+	walletRef    string
+	referralCode string
+	referredBy   string
+	locale       string
+	kycStatus    string
+	kycBlocked   bool
+	createdAt    time.Time
+	updatedAt    time.Time
+}
+
+const userColumns = `u.id, u.row_ref, u.email, u.password_hash, u.first_name, u.last_name, u.phone, u.date_of_birth, u.account_type,
+	u.status, u.wallet_ref, u.referral_code, COALESCE((SELECT r.referral_code FROM users r WHERE r.id = u.referred_by), ''),
+	u.locale, u.kyc_status, u.kyc_blocked, u.created_at, u.updated_at`
+
+func scanUser(row db.Row) (userRow, error) {
+	var u userRow
+	err := row.Scan(&u.id, &u.ref, &u.email, &u.passwordHash, &u.firstName, &u.lastName, &u.phone, &u.dateOfBirth, &u.accountType,
+		&u.status, &u.walletRef, &u.referralCode, &u.referredBy, &u.locale, &u.kycStatus, &u.kycBlocked, &u.createdAt, &u.updatedAt)
+	if errors.Is(err, db.ErrNoRows) {
+		err = ErrUserNotFound
+	}
+	return u, err
+}
+
+// userByID and userByEmail give ErrUserNotFound if there is none.
+func userByID(ctx context.Context, q db.Querier, id int64) (userRow, error) {
+	return scanUser(q.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE u.id = $1`, id))
+}
+
+func userByEmail(ctx context.Context, q db.Querier, index []byte) (userRow, error) {
+	return scanUser(q.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE u.email_index = $1`, index))
+}
+
+func lockUser(ctx context.Context, tx db.Tx, id int64) (userRow, error) {
+	return scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE u.id = $1`+db.ForUpdate(tx), id))
+}
+
+func lockUserByEmail(ctx context.Context, tx db.Tx, index []byte) (userRow, error) {
+	return scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE u.email_index = $1`+db.ForUpdate(tx), index))
+}
+
+func emailTaken(ctx context.Context, q db.Querier, index []byte) (taken bool, err error) {
+	err = q.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM users WHERE email_index = $1)`, index).Scan(&taken)
+	return taken, err
+}
+
+// referrer is the customer with this referral code; 0 if there is none that may invite.
+func referrer(ctx context.Context, q db.Querier, code string) (id int64, err error) {
+	err = q.QueryRow(ctx, `SELECT id FROM users WHERE referral_code = $1 AND status <> $2`, code, Closed).Scan(&id)
+	if errors.Is(err, db.ErrNoRows) {
+		return 0, nil
+	}
+	return id, err
+}
+
+type newUser struct {
+	ref          string
+	index        []byte
+	email        []byte
+	passwordHash string
+	walletRef    string
+	referralCode string
+	referredBy   int64 // 0: nobody
+	locale       string
+	at           time.Time
+}
+
+func insertUser(ctx context.Context, tx db.Tx, u newUser) (id int64, err error) {
+	var by *int64
+	if u.referredBy != 0 {
+		by = &u.referredBy
+	}
+	err = tx.QueryRow(ctx, `INSERT INTO users (row_ref, email_index, email, password_hash, wallet_ref, referral_code, referred_by, locale, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) RETURNING id`,
+		u.ref, u.index, u.email, u.passwordHash, u.walletRef, u.referralCode, by, u.locale, u.at).Scan(&id)
+	return id, err
+}
+
+func setPasswordHash(ctx context.Context, tx db.Tx, userID int64, hash string, now time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1`, userID, hash, now)
+	return err
+}
+
+func setUserLocale(ctx context.Context, tx db.Tx, userID int64, locale string) error {
+	_, err := tx.Exec(ctx, `UPDATE users SET locale = $2 WHERE id = $1 AND locale <> $2`, userID, locale)
+	return err
+}
+
+func setStatus(ctx context.Context, tx db.Tx, userID int64, status Status, now time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE users SET status = $2, updated_at = $3 WHERE id = $1`, userID, status, now)
+	return err
+}
+
+// sealedOrNull is a sealed text as an argument: without a value NULL, on both engines.
+func sealedOrNull(sealed []byte) any {
+	if len(sealed) == 0 {
+		return nil
+	}
+	return sealed
+}
+
+func updateProfile(ctx context.Context, tx db.Tx, u userRow, now time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE users SET first_name = $2, last_name = $3, phone = $4, date_of_birth = $5, updated_at = $6 WHERE id = $1`,
+		u.id, sealedOrNull(u.firstName), sealedOrNull(u.lastName), sealedOrNull(u.phone), sealedOrNull(u.dateOfBirth), now)
+	return err
+}
+
+// registration is a row of registrations.
+type registration struct {
+	referralCode string
+	verifiedAt   *time.Time
+}
+
+func lockRegistration(ctx context.Context, tx db.Tx, index []byte) (r registration, found bool, err error) {
+	err = tx.QueryRow(ctx, `SELECT referral_code, verified_at FROM registrations WHERE email_index = $1`+db.ForUpdate(tx), index).
+		Scan(&r.referralCode, &r.verifiedAt)
+	if errors.Is(err, db.ErrNoRows) {
+		return r, false, nil
+	}
+	return r, err == nil, err
+}
+
+func verifiedSince(ctx context.Context, q db.Querier, index []byte, since time.Time) (verified bool, err error) {
+	err = q.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM registrations WHERE email_index = $1 AND verified_at > $2)`, index, since).Scan(&verified)
+	return verified, err
+}
+
+// saveRegistration begins a registration, or goes on with one: the referral code that came first stays.
+func saveRegistration(ctx context.Context, tx db.Tx, index []byte, ref string, email []byte, referralCode string, now time.Time) error {
+	_, err := tx.Exec(ctx, `INSERT INTO registrations (email_index, row_ref, email, referral_code, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5)
+		ON CONFLICT (email_index) DO UPDATE SET updated_at = excluded.updated_at,
+			referral_code = CASE WHEN registrations.referral_code = '' THEN excluded.referral_code ELSE registrations.referral_code END`,
+		index, ref, email, referralCode, now)
+	return err
+}
+
+func markVerified(ctx context.Context, tx db.Tx, index []byte, referralCode string, now time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE registrations SET verified_at = $2, referral_code = $3, updated_at = $2 WHERE email_index = $1`,
+		index, now, referralCode)
+	return err
+}
+
+func deleteRegistration(ctx context.Context, tx db.Tx, index []byte) error {
+	_, err := tx.Exec(ctx, `DELETE FROM registrations WHERE email_index = $1`, index)
+	return err
+}
+
+// codeRow is a row of one_time_codes.
+type codeRow struct {
+	purpose   purpose
+	hash      []byte
+	tries     int
+	sentAt    time.Time
+	expiresAt time.Time
+	usedAt    *time.Time
+}
+
+const codeColumns = `purpose, code_hash, tries, sent_at, expires_at, used_at`
+
+func scanCode(row db.Row) (c codeRow, err error) {
+	err = row.Scan(&c.purpose, &c.hash, &c.tries, &c.sentAt, &c.expiresAt, &c.usedAt)
+	return c, err
+}
+
+func lockCode(ctx context.Context, tx db.Tx, index []byte, p purpose) (c codeRow, found bool, err error) {
+	c, err = scanCode(tx.QueryRow(ctx, `SELECT `+codeColumns+` FROM one_time_codes WHERE email_index = $1 AND purpose = $2`+db.ForUpdate(tx), index, p))
+	if errors.Is(err, db.ErrNoRows) {
+		return c, false, nil
+	}
+	return c, err == nil, err
+}
+
+// pendingCode is the newest unused code of an address that was sent after since.
+func pendingCode(ctx context.Context, tx db.Tx, index []byte, since time.Time) (c codeRow, found bool, err error) {
+	c, err = scanCode(tx.QueryRow(ctx, `SELECT `+codeColumns+` FROM one_time_codes WHERE email_index = $1 AND used_at IS NULL AND sent_at > $2
+		ORDER BY sent_at DESC, purpose LIMIT 1`+db.ForUpdate(tx), index, since))
+	if errors.Is(err, db.ErrNoRows) {
+		return c, false, nil
+	}
+	return c, err == nil, err
+}
+
+func saveCode(ctx context.Context, tx db.Tx, index []byte, p purpose, hash []byte, sentAt, expiresAt time.Time) error {
+	_, err := tx.Exec(ctx, `INSERT INTO one_time_codes (email_index, purpose, code_hash, sent_at, expires_at) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (email_index, purpose) DO UPDATE SET code_hash = excluded.code_hash, tries = 0,
+			sent_at = excluded.sent_at, expires_at = excluded.expires_at, checked_at = NULL, used_at = NULL`,
+		index, p, hash, sentAt, expiresAt)
+	return err
+}
+
+func countTry(ctx context.Context, tx db.Tx, index []byte, p purpose) error {
+	_, err := tx.Exec(ctx, `UPDATE one_time_codes SET tries = tries + 1 WHERE email_index = $1 AND purpose = $2`, index, p)
+	return err
+}
+
+func markChecked(ctx context.Context, tx db.Tx, index []byte, p purpose, now time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE one_time_codes SET checked_at = $3 WHERE email_index = $1 AND purpose = $2`, index, p, now)
+	return err
+}
+
+func markUsed(ctx context.Context, tx db.Tx, index []byte, p purpose, now time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE one_time_codes SET used_at = $3 WHERE email_index = $1 AND purpose = $2`, index, p, now)
+	return err
+}
+
+// guesses is a row of guess_counters.
+type guesses struct {
+	failures    int
+	lockedUntil *time.Time
+	updatedAt   time.Time
+}
+
+// lockGuesses locks the counter of an address, which exists afterwards. The counter of codes is also what puts all that
+// happens to one address into a row: whoever changes its codes or its registration locks it first.
+func lockGuesses(ctx context.Context, tx db.Tx, index []byte, kind guessKind, now time.Time) (g guesses, err error) {
+	_, err = tx.Exec(ctx, `INSERT INTO guess_counters (subject, kind, updated_at) VALUES ($1, $2, $3) ON CONFLICT (subject, kind) DO NOTHING`, index, kind, now)
+	if err != nil {
+		return g, err
+	}
+	err = tx.QueryRow(ctx, `SELECT failures, locked_until, updated_at FROM guess_counters WHERE subject = $1 AND kind = $2`+db.ForUpdate(tx), index, kind).
+		Scan(&g.failures, &g.lockedUntil, &g.updatedAt)
+	return g, err
+}
+
+func saveGuesses(ctx context.Context, tx db.Tx, index []byte, kind guessKind, g guesses) error {
+	_, err := tx.Exec(ctx, `UPDATE guess_counters SET failures = $3, locked_until = $4, updated_at = $5 WHERE subject = $1 AND kind = $2`,
+		index, kind, g.failures, g.lockedUntil, g.updatedAt)
+	return err
+}
+
+// hit counts a request in its window and returns how many there were and when the window began. A window that began
+// before cutoff starts anew.
+func hit(ctx context.Context, tx db.Tx, bucket []byte, now, cutoff time.Time) (hits int, started time.Time, err error) {
+	err = tx.QueryRow(ctx, `INSERT INTO rate_windows (bucket, started_at, hits) VALUES ($1, $2, 1)
+		ON CONFLICT (bucket) DO UPDATE SET
+			hits = CASE WHEN rate_windows.started_at <= $3 THEN 1 ELSE rate_windows.hits + 1 END,
+			started_at = CASE WHEN rate_windows.started_at <= $3 THEN excluded.started_at ELSE rate_windows.started_at END
+		RETURNING hits, started_at`, bucket, now, cutoff).Scan(&hits, &started)
+	return hits, started, err
+}
+
+// sessionRow is a row of sessions.
+type sessionRow struct {
+	id         string
+	userID     int64
+	generation int
+	rotatedAt  time.Time
+	device     string
+	address    []byte
+	createdAt  time.Time
+	lastUsedAt time.Time
+	expiresAt  time.Time
+	revokedAt  *time.Time
+}
+
+const sessionColumns = `id, user_id, generation, rotated_at, device, address, created_at, last_used_at, expires_at, revoked_at`
+
+func scanSession(row db.Row) (r sessionRow, err error) {
+	err = row.Scan(&r.id, &r.userID, &r.generation, &r.rotatedAt, &r.device, &r.address, &r.createdAt, &r.lastUsedAt, &r.expiresAt, &r.revokedAt)
+	return r, err
+}
+
+func insertSession(ctx context.Context, tx db.Tx, r sessionRow) error {
+	_, err := tx.Exec(ctx, `INSERT INTO sessions (id, user_id, generation, rotated_at, device, address, created_at, last_used_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $4, $4, $7)`, r.id, r.userID, r.generation, r.createdAt, r.device, sealedOrNull(r.address), r.expiresAt)
+	return err
+}
+
+func lockSession(ctx context.Context, tx db.Tx, id string) (r sessionRow, found bool, err error) {
+	r, err = scanSession(tx.QueryRow(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE id = $1`+db.ForUpdate(tx), id))
+	if errors.Is(err, db.ErrNoRows) {
+		return r, false, nil
+	}
+	return r, err == nil, err
+}
+
+// rotateSession goes from one generation to the next; it tells whether this call did it.
+func rotateSession(ctx context.Context, tx db.Tx, id string, from int, now, expiresAt time.Time) (bool, error) {
+	n, err := tx.Exec(ctx, `UPDATE sessions SET generation = generation + 1, rotated_at = $3, last_used_at = $3, expires_at = $4
+		WHERE id = $1 AND generation = $2 AND revoked_at IS NULL`, id, from, now, expiresAt)
+	return n == 1, err
+}
+
+// Why a session ended.
+const (
+	endedByLogout   = "logout"
+	endedByCustomer = "ended by customer"
+	endedEverywhere = "logout everywhere"
+	endedByReuse    = "refresh token reused"
+	endedByReset    = "password reset"
+	endedByClosure  = "account closed"
+)
+
+// revokeSession ends a session of the customer; it tells whether there was one to end.
+func revokeSession(ctx context.Context, q db.Querier, userID int64, id, why string, now time.Time) (bool, error) {
+	n, err := q.Exec(ctx, `UPDATE sessions SET revoked_at = $3, revoked_why = $4 WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > $3`,
+		id, userID, now, why)
+	return n == 1, err
+}
+
+func revokeSessions(ctx context.Context, q db.Querier, userID int64, why string, now time.Time) (int64, error) {
+	return q.Exec(ctx, `UPDATE sessions SET revoked_at = $2, revoked_why = $3 WHERE user_id = $1 AND revoked_at IS NULL`, userID, now, why)
+}
+
+func openSessions(ctx context.Context, q db.Querier, userID int64, now time.Time) ([]sessionRow, error) {
+	rows, err := q.Query(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2
+		ORDER BY last_used_at DESC, id LIMIT 100`, userID, now)
+	return db.Collect(rows, err, scanSession)
+}
+
+// rememberDevice notes that the customer signed in from a device; it tells whether the device is new and whether it
+// is the customer's first.
+func rememberDevice(ctx context.Context, tx db.Tx, userID int64, device []byte, now time.Time) (isNew, first bool, err error) {
+	var known bool
+	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM known_devices WHERE user_id = $1)`, userID).Scan(&known); err != nil {
+		return false, false, err
+	}
+	n, err := tx.Exec(ctx, `INSERT INTO known_devices (user_id, device_hash, first_seen_at) VALUES ($1, $2, $3) ON CONFLICT (user_id, device_hash) DO NOTHING`,
+		userID, device, now)
+	return n == 1, !known, err
+}
+
+func insertAudit(ctx context.Context, tx db.Tx, e AuditEntry, now time.Time) error {
+	var user *int64
+	if e.UserID != 0 {
+		user = &e.UserID
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO audit_log (actor, action, user_id, subject, reason, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+		e.Operator.Name, e.Action, user, e.Subject, e.Reason, now)
+	return err
+}
