@@ -70,14 +70,16 @@ func (l *lockedBuffer) String() string {
 }
 
 type postOffice struct {
-	mu   sync.Mutex
-	mail []mail.Message
-	fail error
+	mu    sync.Mutex
+	mail  []mail.Message
+	fail  error
+	tries int
 }
 
 func (p *postOffice) Send(_ context.Context, m mail.Message) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.tries++
 	if p.fail != nil {
 		return p.fail
 	}

@@ -129,7 +129,10 @@ var unambiguous = base32.NewEncoding("ABCDEFGHJKLMNPQRSTUVWXYZ23456789").WithPad
 // newReference is a random text of n characters of the unambiguous alphabet.
 func (s *Service) newReference(n int) (string, error) {
 	b, err := s.randomBytes(n)
-	return unambiguous.EncodeToString(b)[:n], err
+	if err != nil {
+		return "", err
+	}
+	return unambiguous.EncodeToString(b)[:n], nil
 }
 
 func (s *Service) locale(l i18n.Locale) i18n.Locale {

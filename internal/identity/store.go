@@ -8,8 +8,8 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 )
 
-// Rows are locked in this order, so that no two transactions wait for each other: rate_windows, guess_counters
-// (code, then password), one_time_codes, registrations, users, sessions.
+// Rows are locked in this order, so that no two transactions wait for each other: the network address's rate_windows,
+// guess_counters (code, then password), one_time_codes, the mailbox's rate_windows, registrations, users, sessions.
 
 // userRow is a row of users; personal data is still sealed.
 type userRow struct {
