@@ -88,19 +88,20 @@ type (
 		NextStep     string `json:"next_step" enum:"set_password"`
 		ReferralCode string `json:"referral_code" doc:"The code that is bound to this sign-up; empty if none."`
 	}
-	tokensResponse struct {
+	// TokensResponse is exported for the description of the API: it leaves out what is embedded and unexported.
+	TokensResponse struct {
 		api.Success
 		Message      string `json:"message"`
 		AccessToken  string `json:"access_token" doc:"Bearer token, valid for 24 hours."`
 		RefreshToken string `json:"refresh_token" doc:"For POST /auth/refresh, valid for 7 days."`
 	}
 	signedInResponse struct {
-		tokensResponse
+		TokensResponse
 		NextStep string     `json:"next_step,omitempty"`
-		User     signedUser `json:"user"`
+		User     SignedUser `json:"user"`
 	}
-	// signedUser has no null anywhere: the app's model after set-password bears none (contract/accounts 1.3).
-	signedUser struct {
+	// SignedUser is the customer as sign-in answers give them. It has no null anywhere: the app's model after set-password bears none (contract/accounts 1.3).
+	SignedUser struct {
 		ID           int64     `json:"id" doc:"Shown in the app as ID; others type it as transfer UID."`
 		Email        string    `json:"email"`
 		FirstName    string    `json:"first_name"`
@@ -120,7 +121,7 @@ type (
 		User    profileUser `json:"user"`
 	}
 	profileUser struct {
-		signedUser
+		SignedUser
 		ReferredBy       string    `json:"referred_by" doc:"The inviter's referral code; empty if none."`
 		DateOfBirth      string    `json:"date_of_birth"`
 		UpdatedAt        time.Time `json:"updated_at"`
@@ -241,7 +242,7 @@ func (s *Service) Register(a *api.API) {
 		Summary: "Exchange a refresh token for fresh tokens",
 		Describe: "Whoever comes within a minute with a token that was just exchanged gets usable tokens as well. " +
 			"A token that was exchanged longer ago ends the session. Whatever is wrong with the token is 401.", Errors: []int{401, 422},
-	}, func(ctx context.Context, in *input[refreshRequest]) (*output[tokensResponse], error) {
+	}, func(ctx context.Context, in *input[refreshRequest]) (*output[TokensResponse], error) {
 		t, err := s.Refresh(ctx, secret.NewText(in.Body.RefreshToken))
 		if err != nil {
 			return nil, err
@@ -351,16 +352,16 @@ func (s *Service) Register(a *api.API) {
 	})
 }
 
-func tokens(t Tokens, message string) tokensResponse {
-	return tokensResponse{api.OK(), message, t.Access.Reveal(), t.Refresh.Reveal()}
+func tokens(t Tokens, message string) TokensResponse {
+	return TokensResponse{api.OK(), message, t.Access.Reveal(), t.Refresh.Reveal()}
 }
 
 func signedIn(in SignedIn, message, next string) signedInResponse {
 	return signedInResponse{tokens(in.Tokens, message), next, user(in.Profile)}
 }
 
-func user(p Profile) signedUser {
-	return signedUser{
+func user(p Profile) SignedUser {
+	return SignedUser{
 		ID: p.ID, Email: p.Email, FirstName: p.FirstName, LastName: p.LastName, Phone: p.Phone, AccountType: p.AccountType,
 		Status: string(p.Status), WalletID: p.WalletRef, KYCStatus: p.KYCStatus, KYCLevel: p.KYCLevel(),
 		ReferralCode: p.ReferralCode, CreatedAt: p.CreatedAt,
@@ -369,7 +370,7 @@ func user(p Profile) signedUser {
 
 func userProfile(p Profile) profileUser {
 	return profileUser{
-		signedUser: user(p), ReferredBy: p.ReferredBy, DateOfBirth: p.DateOfBirth, UpdatedAt: p.UpdatedAt,
+		SignedUser: user(p), ReferredBy: p.ReferredBy, DateOfBirth: p.DateOfBirth, UpdatedAt: p.UpdatedAt,
 		IsActive: p.Status == Active, TwoFactorEnabled: true,
 	}
 }

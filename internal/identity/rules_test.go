@@ -336,3 +336,32 @@ func TestTextsAreThoseInUse(t *testing.T) {
 		}
 	}
 }
+
+// Checking nobody's password takes as long as checking somebody's. Of several runs the quickest counts, since a busy machine
+// only ever makes them slower.
+func TestNobodysPasswordTakesAsLong(t *testing.T) {
+	ctx := context.Background()
+	s := New(Options{
+		Keys:         []TokenKey{{ID: "k1", Secret: secret.NewText(strings.Repeat("s", 32))}},
+		PasswordCost: &argon2id.Params{Memory: 8 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32},
+	})
+	hash, err := s.hashPassword(ctx, secret.NewText("Harbour-Lights7!"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	quickest := func(hash string) time.Duration {
+		least := time.Hour
+		for range 7 {
+			begin := time.Now()
+			if _, _, err := s.verifyPassword(ctx, secret.NewText("wrong"), hash); err != nil {
+				t.Fatal(err)
+			}
+			least = min(least, time.Since(begin))
+		}
+		return least
+	}
+	somebody, nobody := quickest(hash), quickest("")
+	if nobody < somebody/2 || nobody > somebody*2 {
+		t.Errorf("somebody's takes %v, nobody's %v", somebody, nobody)
+	}
+}
