@@ -34,6 +34,7 @@ CREATE UNIQUE INDEX kyc_records_one_open ON kyc_records (user_id, is_open);
 CREATE INDEX kyc_records_user_id ON kyc_records (user_id, id);
 CREATE INDEX kyc_records_next_poll_at ON kyc_records (next_poll_at) WHERE next_poll_at IS NOT NULL;
 CREATE INDEX kyc_records_session_id ON kyc_records (session_id) WHERE session_id <> '';
+CREATE INDEX kyc_records_issuer_kyc_id ON kyc_records (issuer_kyc_id) WHERE issuer_kyc_id IS NOT NULL;
 
 -- Why a record is what it is, and who said so when. Append-only.
 CREATE TABLE kyc_events (

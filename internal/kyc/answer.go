@@ -93,5 +93,5 @@ func reasonFor(s Status, v Verdict, code ReasonCode) ReasonCode {
 	case s == Failed && v <= NotReviewed, s == Failed && v == ManualReview:
 		return ReasonTechnical
 	}
-	return verdictReason(v)
+	return standardReason(v)
 }

@@ -110,7 +110,7 @@ func issuerSaid(r Record, around Surroundings, e Event) (Record, []Effect) {
 	if e.IssuerID != 0 {
 		r.IssuerKYCID = e.IssuerID
 	}
-	if e.Text != "" {
+	if e.Text != "" && !e.Hidden {
 		r.IssuerReason = e.Text
 	}
 	// The issuer knows the cardholder, however the submission ended that we have no answer of.
@@ -124,7 +124,7 @@ func issuerSaid(r Record, around Surroundings, e Event) (Record, []Effect) {
 		r.Reason = NoReason
 		return enter(r, Approved, e), []Effect{TellApproved}
 	case e.Verdict.Negative() && canDecide:
-		r.Reason = verdictReason(e.Verdict)
+		r.Reason = verdictReason(e)
 		return enter(r, Rejected, e), []Effect{TellRejected}
 	case e.Verdict == ManualReview && r.Status.Open() && r.Status != Processing,
 		e.Verdict == ManualReview && r.Status == NotCompleted && !around.late():
@@ -135,7 +135,7 @@ func issuerSaid(r Record, around Surroundings, e Event) (Record, []Effect) {
 	case e.Verdict == Accepted && r.Status == Rejected && before.Issuer != e.Verdict:
 		return r, []Effect{CaseLateYes}
 	case e.Verdict.Negative() && r.Status == Rejected && !revoked(r):
-		r.Reason = verdictReason(e.Verdict)
+		r.Reason = verdictReason(e)
 	}
 	return r, nil
 }
@@ -203,7 +203,15 @@ func older(r Record, e Event) bool { return r.AnsweredAt != nil && e.At.Before(*
 // revoked tells whether the attempt was approved once.
 func revoked(r Record) bool { return r.Reason == ReasonRevoked || r.Reason == ReasonExpired }
 
-func verdictReason(v Verdict) ReasonCode {
+// verdictReason is the code for a no of the issuer, unless the event brings a better one.
+func verdictReason(e Event) ReasonCode {
+	if e.Reason != NoReason {
+		return e.Reason
+	}
+	return standardReason(e.Verdict)
+}
+
+func standardReason(v Verdict) ReasonCode {
 	switch v {
 	case Mismatch:
 		return ReasonMismatch

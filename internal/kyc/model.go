@@ -170,17 +170,17 @@ type Applicant struct {
 
 // Event is something that happened to an attempt.
 type Event struct {
-	Kind       EventKind
-	At         time.Time // when it happened; for answers of providers, when the question was asked
-	Verdict    Verdict   // IssuerSaid
-	Word       Word      // DiditSaid
-	Text       string    // the provider's or the operator's own words
-	Reason     ReasonCode
-	IssuerID   int64  // IssuerSaid: the cardholder's id there
-	Source     Source // who brought it
-	Actor      string // operator's name
-	MessageID  int64  // raw message that brought it; 0: none
-	SessionTTL time.Duration
+	Kind      EventKind
+	At        time.Time // when it happened; for answers of providers, when the question was asked
+	Verdict   Verdict   // IssuerSaid
+	Word      Word      // DiditSaid
+	Text      string    // the provider's or the operator's own words
+	Hidden    bool      // Text is for staff only
+	Reason    ReasonCode
+	IssuerID  int64  // IssuerSaid: the cardholder's id there
+	Source    Source // who brought it
+	Actor     string // operator's name
+	MessageID int64  // raw message that brought it; 0: none
 }
 
 // EventKind names an event.

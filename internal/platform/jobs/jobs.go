@@ -245,4 +245,3 @@ func (l errorLog) HandlePanic(ctx context.Context, job *rivertype.JobRow, panicV
 	}
 	return nil
 }
-

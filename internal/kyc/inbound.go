@@ -1,0 +1,234 @@
+package kyc
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/comecomepay/comecomepay/internal/platform/db"
+	"github.com/comecomepay/comecomepay/internal/platform/jobs"
+	"github.com/comecomepay/comecomepay/internal/platform/secret"
+	"github.com/comecomepay/comecomepay/internal/provider"
+	"github.com/comecomepay/comecomepay/internal/provider/didit"
+)
+
+// inboundArgs works on one stored call.
+type inboundArgs struct {
+	MessageID int64 `json:"message_id"`
+}
+
+// Kind implements river.JobArgs.
+func (inboundArgs) Kind() string { return "kyc_inbound" }
+
+// What became of a stored call.
+const (
+	outcomeApplied = "applied"         // a record was asked about
+	outcomeIgnored = "ignored"         // nothing that concerns us
+	outcomeUnknown = "unknown_session" // no record, not even later
+)
+
+// A call can overtake the transaction that writes our record: it is tried again for some minutes.
+const inboundAttempts = 6
+
+// inboundRetention is how long raw calls are kept.
+const inboundRetention = 90 * 24 * time.Hour
+
+// ReceiveDidit takes a webhook of Didit: it checks the signature over the raw bytes, stores the call and returns. What it
+// says is only a reason to read the session's decision. A repeated delivery is accepted and does nothing.
+//
+// Errors: ErrSignature. ErrWebhookBody.
+func (s *Service) ReceiveDidit(ctx context.Context, header http.Header, body []byte) error {
+	if s.Webhooks == nil {
+		return ErrSignature
+	}
+	v, err := s.Webhooks.Verify(header, body)
+	if err != nil {
+		s.metrics.inbound.WithLabelValues("didit", "refused").Inc()
+		s.Log.WarnContext(ctx, "webhook refused", "provider", "didit", "error", err)
+		return ErrSignature.Because(err)
+	}
+	id, content := v.Event.Identity()
+	if id == "" {
+		id = content
+	}
+	return s.keep(ctx, message{provider: "didit", eventID: clipText(id), contentKey: digest(content), scheme: string(v.Scheme)}, header, body)
+}
+
+// ReceivePokePay takes a callback of the issuer, whose form and signature nobody knows (provider/pokepay section 6.6): the
+// secret path is its only credential, and its content only a reason to ask.
+//
+// Errors: ErrNoSuchReceiver for a wrong key, ErrSignature, ErrWebhookBody.
+func (s *Service) ReceivePokePay(ctx context.Context, key string, header http.Header, body []byte) error {
+	want := s.CallbackKey.Reveal()
+	if want == "" || subtle.ConstantTimeCompare([]byte(key), []byte(want)) != 1 {
+		return ErrNoSuchReceiver
+	}
+	if secret := s.CallbackSecret.Reveal(); secret != "" && !s.callbackSigned(secret, header, body) {
+		s.metrics.inbound.WithLabelValues("pokepay", "refused").Inc()
+		return ErrSignature
+	}
+	if _, err := provider.ParseObject(body); err != nil {
+		return ErrWebhookBody
+	}
+	content := digest(string(body))
+	return s.keep(ctx, message{provider: "pokepay", eventID: content, contentKey: content, scheme: "none"}, header, body)
+}
+
+// callbackSigned checks the signature that callbacks of the simulator can carry; it is not PokePay's (provider/pokepay section 6.7).
+func (s *Service) callbackSigned(secret string, header http.Header, body []byte) bool {
+	stamp := header.Get("X-Sandbox-Timestamp")
+	seconds, err := strconv.ParseInt(stamp, 10, 64)
+	if err != nil || s.Clock.Now().Sub(time.Unix(seconds, 0)).Abs() > didit.DeduplicatedWindow {
+		return false
+	}
+	given, err := hex.DecodeString(header.Get("X-Sandbox-Signature"))
+	if err != nil {
+		return false
+	}
+	m := hmac.New(sha256.New, []byte(secret))
+	m.Write([]byte(stamp + "."))
+	m.Write(body)
+	return hmac.Equal(given, m.Sum(nil))
+}
+
+// keep stores a call and the job that works on it, together. After that it may be answered.
+func (s *Service) keep(ctx context.Context, m message, header http.Header, body []byte) error {
+	headers := map[string]string{}
+	for name := range header {
+		// Only what may explain a signature; cookies and the like are none of our business.
+		if strings.HasPrefix(name, "X-") || name == "User-Agent" || name == "Content-Type" {
+			headers[name] = clipText(header.Get(name))
+		}
+	}
+	text, err := json.Marshal(headers)
+	if err != nil {
+		return err
+	}
+	if m.headers, err = s.Vault.Seal(text, messagePlace(m, "headers")); err != nil {
+		return err
+	}
+	if m.body, err = s.Vault.Seal(body, messagePlace(m, "body")); err != nil {
+		return err
+	}
+	m.receivedAt = s.Clock.Now()
+	result := "stored"
+	err = s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		id, err := s.store.addMessage(ctx, tx, m)
+		if err != nil {
+			return err
+		}
+		if id == 0 {
+			result = "repeated"
+			return nil
+		}
+		result = "stored"
+		return s.Jobs.Insert(ctx, tx, inboundArgs{id}, jobs.Attempts(inboundAttempts))
+	})
+	if err == nil {
+		s.metrics.inbound.WithLabelValues(m.provider, result).Inc()
+	}
+	return err
+}
+
+func messagePlace(m message, column string) secret.Place {
+	return secret.Place{Table: "inbound_messages", Column: column, Row: m.provider + "/" + m.contentKey}
+}
+
+// handleInbound asks about every record that a stored call may concern.
+func (s *Service) handleInbound(ctx context.Context, id int64, lastTry bool) error {
+	m, err := s.store.findMessage(ctx, id)
+	if err != nil {
+		return err
+	}
+	if m.outcome != "received" {
+		return nil
+	}
+	body, err := s.Vault.Open(m.body, messagePlace(m, "body"))
+	if err != nil {
+		return err
+	}
+	records, concern, err := s.concerned(ctx, m.provider, body)
+	if err != nil {
+		return err
+	}
+	outcome := outcomeApplied
+	switch {
+	case !concern:
+		outcome = outcomeIgnored
+	case len(records) == 0 && !lastTry:
+		return fmt.Errorf("message %d: no record yet", id)
+	case len(records) == 0:
+		outcome = outcomeUnknown
+	}
+	for _, r := range records {
+		if err := s.Poll(ctx, r.ID, id); err != nil {
+			// The poller goes on with it: the call has done its work.
+			s.Log.InfoContext(ctx, "webhook leads to a question that is not answered yet", "record_id", r.ID, "message_id", id, "error", err)
+		}
+	}
+	return s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		return s.store.setOutcome(ctx, tx, id, outcome, s.Clock.Now())
+	})
+}
+
+// concerned finds the records that a call is about; concern is false for calls that no record can be about.
+func (s *Service) concerned(ctx context.Context, from string, body []byte) (records []Record, concern bool, err error) {
+	if from == "didit" {
+		event, err := didit.ParseEvent(body)
+		if err != nil || event.Ignorable() || event.SessionID == "" {
+			return nil, false, nil
+		}
+		records, err = s.store.bySession(ctx, event.SessionID)
+		return records, true, err
+	}
+	object, err := provider.ParseObject(body)
+	if err != nil {
+		return nil, false, nil
+	}
+	if uid := object.Text("agent_uid", "client_uid"); uid != "" {
+		r, err := s.store.findByAgentUID(ctx, s.DB, clipText(uid))
+		if err == nil {
+			return []Record{r}, true, nil
+		}
+		if err != db.ErrNoRows {
+			return nil, true, err
+		}
+	}
+	if id, ok := object.Int("kyc_id"); ok && id > 0 {
+		records, err = s.store.byIssuerID(ctx, id)
+		return records, true, err
+	}
+	return nil, object.Has("agent_uid") || object.Has("client_uid"), nil
+}
+
+// Returned takes note that the customer's browser came back from the verification page with a status. It proves nothing: it is
+// a reason to ask, and lets an attempt of the issuer's channel count as handed in, which only its own customer can bring about.
+func (s *Service) Returned(ctx context.Context, agentUID, sessionID, status string) error {
+	r, err := s.store.findByAgentUID(ctx, s.DB, agentUID)
+	if err != nil || r.SessionID == "" || r.SessionID != sessionID || !r.Status.Open() {
+		return nil // nobody learns from the page what exists
+	}
+	switch didit.ParseStatus(status) {
+	case didit.StatusApproved, didit.StatusDeclined, didit.StatusInReview:
+		if r.Status == PendingSubmit && r.Channel == ViaPokePay {
+			if _, err := s.apply(ctx, r.ID, Event{Kind: DocumentsReceived, At: s.Clock.Now(), Source: FromCustomer, Text: "returned from the verification page"}); err != nil {
+				return err
+			}
+		}
+	}
+	s.hint(r.ID)
+	return nil
+}
+
+func digest(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}

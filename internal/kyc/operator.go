@@ -1,0 +1,125 @@
+package kyc
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/comecomepay/comecomepay/internal/identity"
+	"github.com/comecomepay/comecomepay/internal/platform/db"
+	"github.com/comecomepay/comecomepay/internal/platform/problem"
+)
+
+// Problems of operator commands.
+var (
+	ErrReasonRequired = problem.Define("KYC_REASON_REQUIRED", problem.Invalid)
+)
+
+// Dossier is everything an operator may see of an attempt.
+type Dossier struct {
+	Record    Record         `json:"record"`
+	User      UserStatus     `json:"user_kyc_status"`
+	Email     string         `json:"email"`
+	Applicant Applicant      `json:"applicant"`
+	History   []HistoryEntry `json:"history"`
+}
+
+// Show gives an operator an attempt with its whole history, by agent_uid. Looking is audited: it shows personal data.
+func (s *Service) Show(ctx context.Context, by identity.Operator, agentUID string) (Dossier, error) {
+	r, err := s.store.findByAgentUID(ctx, s.DB, agentUID)
+	if errors.Is(err, db.ErrNoRows) {
+		return Dossier{}, ErrNotFound
+	}
+	if err != nil {
+		return Dossier{}, err
+	}
+	account, err := s.Customers.Account(ctx, r.UserID)
+	if err != nil {
+		return Dossier{}, err
+	}
+	applicant, err := s.applicantOf(ctx, r)
+	if err != nil {
+		return Dossier{}, err
+	}
+	history, err := s.store.history(ctx, s.DB, r.ID)
+	if err != nil {
+		return Dossier{}, err
+	}
+	err = s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error { return s.audit(ctx, tx, by, "kyc.show", r, "") })
+	return Dossier{Record: r, User: UserStatus(account.KYCStatus), Email: account.Email, Applicant: applicant, History: history}, err
+}
+
+// List gives an operator attempts in the given states (none: all), newest first, before a given id (0: from the newest).
+func (s *Service) List(ctx context.Context, statuses []Status, before int64, limit int) ([]Record, error) {
+	if before <= 0 {
+		before = 1<<63 - 1
+	}
+	return s.store.list(ctx, statuses, before, max(1, min(limit, 1000)))
+}
+
+// Cases lists what waits for an operator.
+func (s *Service) Cases(ctx context.Context) ([]Case, error) { return s.store.openCases(ctx) }
+
+// Approve takes the issuer's approval that came too late to move the attempt by itself. Without the issuer's 2 there is nothing
+// to approve: ErrTransition.
+func (s *Service) Approve(ctx context.Context, by identity.Operator, agentUID, reason string) (Record, error) {
+	return s.decide(ctx, by, OperatorApproved, agentUID, reason, false)
+}
+
+// Reject rejects an open attempt, or confirms that an approved one is revoked. block keeps the customer from trying again.
+func (s *Service) Reject(ctx context.Context, by identity.Operator, agentUID, reason string, block bool) (Record, error) {
+	return s.decide(ctx, by, OperatorRejected, agentUID, reason, block)
+}
+
+// Reopen puts the customer's newest attempt, if it ended without approval, back under review and asks the providers again. It
+// also lifts a block.
+func (s *Service) Reopen(ctx context.Context, by identity.Operator, agentUID, reason string) (Record, error) {
+	return s.decide(ctx, by, OperatorReopened, agentUID, reason, false)
+}
+
+// decide applies an operator's decision, with its audit entry, or nothing.
+func (s *Service) decide(ctx context.Context, by identity.Operator, kind EventKind, agentUID, reason string, block bool) (Record, error) {
+	if reason = strings.TrimSpace(reason); reason == "" || strings.TrimSpace(by.Name) == "" {
+		return Record{}, ErrReasonRequired
+	}
+	found, err := s.store.findByAgentUID(ctx, s.DB, agentUID)
+	if errors.Is(err, db.ErrNoRows) {
+		return Record{}, ErrNotFound
+	}
+	if err != nil {
+		return Record{}, err
+	}
+	var out Record
+	err = s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		r, err := s.lockRecord(ctx, tx, found.ID)
+		if err != nil {
+			return err
+		}
+		now := s.Clock.Now()
+		after, err := s.step(ctx, tx, r, Event{Kind: kind, At: now, Source: FromOperator, Actor: by.Name, Text: clipText(reason)})
+		if err != nil {
+			return err
+		}
+		if after.Status == r.Status && !block {
+			return ErrTransition.With("Status", string(r.Status))
+		}
+		if block || kind == OperatorReopened {
+			if err := s.Customers.SetKYCBlocked(ctx, tx, r.UserID, block); err != nil {
+				return err
+			}
+		}
+		if err := s.store.closeCases(ctx, tx, r.AgentUID, now); err != nil {
+			return err
+		}
+		out = after
+		return s.audit(ctx, tx, by, "kyc."+strings.TrimPrefix(string(kind), "operator_"), r, reason)
+	})
+	if err == nil && out.Status.Open() {
+		s.hint(out.ID)
+	}
+	return out, err
+}
+
+func (s *Service) audit(ctx context.Context, tx db.Tx, by identity.Operator, action string, r Record, reason string) error {
+	return s.Customers.Audit(ctx, tx, identity.AuditEntry{Operator: by, Action: action, UserID: r.UserID, Subject: r.AgentUID, Reason: reason})
+}

@@ -1,0 +1,372 @@
+package kyc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/comecomepay/comecomepay/internal/platform/db"
+	"github.com/comecomepay/comecomepay/internal/platform/jobs"
+	"github.com/comecomepay/comecomepay/internal/provider"
+	"github.com/comecomepay/comecomepay/internal/provider/didit"
+	"github.com/comecomepay/comecomepay/internal/provider/pokepay"
+)
+
+// pollArgs asks the providers about one record.
+type pollArgs struct {
+	RecordID  int64 `json:"record_id"`
+	MessageID int64 `json:"message_id,omitempty"`
+}
+
+// Kind implements river.JobArgs.
+func (pollArgs) Kind() string { return "kyc_poll" }
+
+const (
+	sweepEvery = time.Second
+	sweepBatch = 100
+	// pollLease is how long a claimed record is left alone: longer than a poll with its retries lasts.
+	pollLease = 90 * time.Second
+	// overdueGrace is how long a deadline waits for providers that do not answer: nothing is decided while they are away.
+	overdueGrace = 24 * time.Hour
+)
+
+// Run looks after all records until ctx ends: it queues a poll for each whose time has come. Every replica runs it; a
+// record is claimed by one of them. It is a loop and no periodic job, since time here is the service's clock.
+func (s *Service) Run(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+			s.Log.WarnContext(ctx, "kyc sweep failed", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		case id := <-s.hints:
+			if err := s.bringForward(ctx, id); err != nil && ctx.Err() == nil {
+				s.Log.WarnContext(ctx, "kyc hint failed", "record_id", id, "error", err)
+			}
+		}
+	}
+}
+
+// bringForward takes one hint and whatever others wait behind it.
+func (s *Service) bringForward(ctx context.Context, id int64) error {
+	ids := map[int64]bool{id: true}
+	for more := true; more && len(ids) < sweepBatch; {
+		select {
+		case id := <-s.hints:
+			ids[id] = true
+		default:
+			more = false
+		}
+	}
+	now := s.Clock.Now()
+	return s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		for id := range ids {
+			if err := s.store.askSoon(ctx, tx, id, now, now.Add(-askAgainAfter)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (s *Service) sweep(ctx context.Context) error {
+	for {
+		now := s.Clock.Now()
+		due, err := s.store.anyDue(ctx, now)
+		if err != nil || !due {
+			return err
+		}
+		claimed := 0
+		err = s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+			ids, err := s.store.claimDue(ctx, tx, now, now.Add(pollLease), sweepBatch)
+			if err != nil {
+				return err
+			}
+			claimed = len(ids)
+			for _, id := range ids {
+				// One try: what fails comes back when the claim runs out.
+				if err := s.Jobs.Insert(ctx, tx, pollArgs{RecordID: id}, jobs.Attempts(1)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil || claimed < sweepBatch {
+			return err
+		}
+	}
+}
+
+// Poll asks the providers about a record and applies what they say. A provider that does not answer decides nothing.
+func (s *Service) Poll(ctx context.Context, id, messageID int64) error {
+	var r Record
+	err := s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+		if r, err = s.store.find(ctx, tx, id); err != nil {
+			return err
+		}
+		return s.store.noteAsked(ctx, tx, id, s.Clock.Now())
+	})
+	if errors.Is(err, db.ErrNoRows) {
+		return nil
+	}
+	if err != nil || r.Status == Cancelled {
+		return err
+	}
+	source := FromPoll
+	if messageID != 0 {
+		source = FromWebhook
+	}
+	asker := asking{Service: s, source: source, messageID: messageID}
+	r, askErr := asker.ask(ctx, r)
+	s.metrics.polls.WithLabelValues(string(r.Channel), provider.OutcomeOf(askErr).String()).Inc()
+
+	// Whatever came of it, the record is looked at again in its time.
+	err = s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		r, err := s.lockRecord(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		now := s.Clock.Now()
+		if r.DeadlineAt != nil && !now.Before(*r.DeadlineAt) && (askErr == nil || now.Sub(*r.DeadlineAt) >= overdueGrace) {
+			if r, err = s.step(ctx, tx, r, Event{Kind: DeadlinePassed, At: now, Source: FromTimer}); err != nil {
+				return err
+			}
+		}
+		r.NextPollAt = nextPoll(r, now, rand.Float64()*2-1)
+		return s.store.save(ctx, tx, r)
+	})
+	return errors.Join(err, askErr)
+}
+
+// asking is one round of questions about one record.
+type asking struct {
+	*Service
+	source    Source
+	messageID int64
+}
+
+func (a asking) event(e Event) Event {
+	e.Source, e.MessageID = a.source, a.messageID
+	return e
+}
+
+func (a asking) ask(ctx context.Context, r Record) (Record, error) {
+	if r.Channel == ViaPokePay {
+		return a.askIssuer(ctx, r)
+	}
+	// Our own session decides first, and may still change its mind afterwards.
+	var err error
+	if r.SessionID != "" {
+		if r, err = a.askDidit(ctx, r); err != nil {
+			return r, err
+		}
+	}
+	switch r.Submission {
+	case Due, Sending:
+		return a.submit(ctx, r)
+	case Done:
+		return a.askIssuer(ctx, r)
+	}
+	return r, nil
+}
+
+// askIssuer reads the issuer's verdict, by its own id of the cardholder as soon as we know it, else by our reference.
+func (a asking) askIssuer(ctx context.Context, r Record) (Record, error) {
+	at := a.Clock.Now()
+	holder, found, err := a.findCardholder(ctx, r)
+	if err != nil || !found {
+		return r, err
+	}
+	return a.apply(ctx, r.ID, a.event(verdictEvent(holder, at)))
+}
+
+func (a asking) findCardholder(ctx context.Context, r Record) (pokepay.KYC, bool, error) {
+	if r.IssuerKYCID != 0 {
+		holder, err := a.Issuer.GetKYC(ctx, r.IssuerKYCID)
+		if pokepay.ReasonOf(err) == pokepay.ReasonNotFound {
+			return pokepay.KYC{}, false, nil
+		}
+		return holder, err == nil, err
+	}
+	applicant, err := a.applicantOf(ctx, r)
+	if err != nil {
+		return pokepay.KYC{}, false, err
+	}
+	return a.Issuer.FindKYC(ctx, pokepay.KYCLookup{AgentUID: r.AgentUID, Email: applicant.Email, NotBefore: r.CreatedAt.Add(-time.Minute)})
+}
+
+func verdictEvent(k pokepay.KYC, at time.Time) Event {
+	return Event{Kind: IssuerSaid, Verdict: Verdict(k.Status), Text: clipText(k.Reason), IssuerID: k.ID, At: at}
+}
+
+// askDidit reads our own session.
+func (a asking) askDidit(ctx context.Context, r Record) (Record, error) {
+	at := a.Clock.Now()
+	decision, err := a.Didit.Decision(ctx, r.SessionID)
+	if didit.NotFound(err) {
+		if r.Status == PendingSubmit {
+			return a.apply(ctx, r.ID, a.event(Event{Kind: SessionRanOut, At: at, Text: "the session does not exist any more"}))
+		}
+		return r, nil
+	}
+	if err != nil {
+		return r, err
+	}
+	return a.apply(ctx, r.ID, a.event(decisionEvent(decision, at)))
+}
+
+// decisionEvent turns a decision into an event: for a decline, the first risk that explains it in a way the customer may know.
+func decisionEvent(d didit.Decision, at time.Time) Event {
+	e := Event{Kind: DiditSaid, Word: Word(d.Status), At: at}
+	warnings := d.ReviewReasons()
+	if d.Status.Is(didit.StatusDeclined) {
+		warnings = d.DeclineReasons()
+	}
+	var risks []string
+	for _, w := range warnings {
+		risks = append(risks, w.Risk)
+		if code := diditReason(w.Risk); d.Status.Is(didit.StatusDeclined) && (e.Reason == NoReason || e.Reason == ReasonGeneric) {
+			e.Reason = code
+		}
+	}
+	e.Text = clipText(strings.Join(risks, ", "))
+	return e
+}
+
+// submit hands the cardholder to the issuer, once: what was sent without an answer is looked up before it is sent again.
+func (a asking) submit(ctx context.Context, r Record) (Record, error) {
+	if r.Submission == Sending {
+		at := a.Clock.Now()
+		holder, found, err := a.findCardholder(ctx, r)
+		if err != nil {
+			return r, err
+		}
+		if found {
+			return a.apply(ctx, r.ID, a.event(verdictEvent(holder, at)))
+		}
+	}
+	// Whoever writes this sends; a second poll of the same record at the same time finds it written.
+	now := a.Clock.Now()
+	mine := false
+	err := a.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		mine = false
+		locked, err := a.lockRecord(ctx, tx, r.ID)
+		if err != nil {
+			return err
+		}
+		free := locked.Submission == Due || locked.Submission == Sending && locked.SubmittedAt != nil && now.Sub(*locked.SubmittedAt) >= pollLease
+		if !free || locked.Status != Processing {
+			r = locked
+			return nil
+		}
+		locked.Submission, locked.SubmittedAt, mine = Sending, &now, true
+		if err := a.store.save(ctx, tx, locked); err != nil {
+			return err
+		}
+		locked.Version++
+		r = locked
+		return nil
+	})
+	if err != nil || !mine {
+		return r, err
+	}
+	cardholder, err := a.cardholder(ctx, r)
+	if err != nil {
+		return r, errors.Join(err, a.submissionDue(ctx, r.ID)) // nothing was sent
+	}
+	at := a.Clock.Now()
+	holder, err := a.Issuer.SubmitKYC(ctx, cardholder)
+	if err == nil {
+		return a.apply(ctx, r.ID, a.event(verdictEvent(holder, at)))
+	}
+	if provider.OutcomeOf(err) != provider.Refused {
+		return r, err // still Sending: looked up next time
+	}
+	no := Event{Kind: IssuerSaid, Verdict: Refused, At: at}
+	var failed *provider.Error
+	if errors.As(err, &failed) {
+		no.Text = clipText(failed.StaffText)
+	}
+	switch pokepay.ReasonOf(err) {
+	case pokepay.ReasonIDNumberUsed, pokepay.ReasonDuplicate:
+		no.Verdict = DocumentTaken
+	case pokepay.ReasonNameInvalid:
+		no.Verdict, no.Reason = Mismatch, ReasonNameInvalid
+	case pokepay.ReasonEmailUsed:
+		no.Reason = ReasonEmailTaken
+	default:
+		return r, errors.Join(err, a.submissionDue(ctx, r.ID))
+	}
+	// The words are meant for us and not for the customer, who reads the text of the code.
+	no.Hidden = true
+	return a.apply(ctx, r.ID, a.event(no))
+}
+
+// submissionDue puts a submission back that certainly had no effect.
+func (a asking) submissionDue(ctx context.Context, id int64) error {
+	return a.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		r, err := a.lockRecord(ctx, tx, id)
+		if err != nil || r.Submission != Sending {
+			return err
+		}
+		r.Submission = Due
+		return a.store.save(ctx, tx, r)
+	})
+}
+
+var errNoDocument = errors.New("approved without a document that could be read")
+
+// cardholder puts together what the issuer wants to know, with image links that are fresh.
+func (a asking) cardholder(ctx context.Context, r Record) (pokepay.SelfKYC, error) {
+	decision, err := a.Didit.Decision(ctx, r.SessionID)
+	if err != nil {
+		return pokepay.SelfKYC{}, err
+	}
+	applicant, err := a.applicantOf(ctx, r)
+	if err != nil {
+		return pokepay.SelfKYC{}, err
+	}
+	doc, ok := decision.ApprovedDocument()
+	if !ok {
+		return pokepay.SelfKYC{}, fmt.Errorf("session of record %d: %w", r.ID, errNoDocument)
+	}
+	selfie := doc.PortraitImage
+	for _, l := range decision.LivenessChecks {
+		if l.ReferenceImage != "" {
+			selfie = l.ReferenceImage
+		}
+	}
+	return pokepay.SelfKYC{
+		ClientUID: r.AgentUID, Email: applicant.Email, FirstNameEN: applicant.FirstName, LastNameEN: applicant.LastName,
+		BirthDate: doc.DateOfBirth, IDType: documentType(doc.DocumentType), IDNumber: doc.DocumentNumber,
+		IDFront: doc.FrontImage, IDBack: doc.BackImage, Selfie: selfie,
+		Address: applicant.Address, City: applicant.City, State: applicant.State, PostCode: applicant.PostCode,
+		BillCountryCode: applicant.CountryCode, AreaCode: applicant.AreaCode, Phone: applicant.Phone,
+	}, nil
+}
+
+// documentType maps Didit's words to the issuer's numbers (provider/didit section 7). Identity cards and residence permits are 1.
+func documentType(words string) pokepay.IDType {
+	switch w := strings.ToLower(words); {
+	case strings.Contains(w, "passport"):
+		return pokepay.IDPassport
+	case strings.Contains(w, "driv"):
+		return pokepay.IDDriverLicence
+	}
+	return pokepay.IDCard
+}
+
+// clipText bounds what a provider says.
+func clipText(s string) string {
+	s = strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "")
+	if runes := []rune(s); len(runes) > 500 {
+		return string(runes[:500])
+	}
+	return s
+}
