@@ -16,7 +16,7 @@ func (a *API) authenticate(access Access) func(huma.Context, func(huma.Context))
 		depth = SignatureOnly
 	}
 	return func(ctx huma.Context, next func(huma.Context)) {
-		if access == Public {
+		if access == Public || access == Provider {
 			next(ctx)
 			return
 		}

@@ -64,6 +64,7 @@ type API struct {
 	metrics   *metrics
 	byAddress *limiter
 	byCaller  *limiter
+	unlimited map[string]bool // patterns of routes without a limit per address
 	ready     func(context.Context) error
 }
 
@@ -87,6 +88,7 @@ func New(o Options) *API {
 		metrics:   newMetrics(o.Registerer),
 		byAddress: newLimiter(o.AddressRate),
 		byCaller:  newLimiter(o.CallerRate),
+		unlimited: map[string]bool{"GET /healthz": true, "GET /readyz": true},
 	}
 	a.huma = humago.New(a.mux, describe(o.Version))
 	a.registerDocs()
@@ -118,6 +120,9 @@ const (
 	CustomerUnconfirmed
 	// Public: anybody. A bearer token is not looked at, stale ones come along with every call (contract/rules section 2).
 	Public
+	// Provider: a provider's server. Like Public, but not limited per network address: all its calls come from one, and
+	// one that is turned away may not come again.
+	Provider
 )
 
 // Operation describes a route.
@@ -144,7 +149,10 @@ func Register[I, O any](a *API, op Operation, handler func(context.Context, *I) 
 	if op.MaxBody == 0 {
 		op.MaxBody = a.MaxBody
 	}
-	if op.Access != Public {
+	if op.Access == Provider {
+		a.unlimited[op.Method+" "+op.Path] = true
+	}
+	if op.Access == Customer || op.Access == CustomerUnconfirmed {
 		h.Security = []map[string][]string{{securityScheme: {}}}
 	}
 	h.Middlewares = huma.Middlewares{a.limitBody(op.MaxBody), a.authenticate(op.Access)}

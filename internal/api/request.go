@@ -101,11 +101,14 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	if a.crossOrigin(out, r) {
 		return
 	}
-	if wait := a.addressWait(info.address); wait > 0 {
-		a.reject(out, r, ErrTooManyRequests.After(wait))
-		return
+	_, pattern := a.mux.Handler(r)
+	if !a.unlimited[pattern] {
+		if wait := a.addressWait(info.address); wait > 0 {
+			a.reject(out, r, ErrTooManyRequests.After(wait))
+			return
+		}
 	}
-	if _, pattern := a.mux.Handler(r); pattern == "" {
+	if pattern == "" {
 		a.unknownRoute(out, r)
 		return
 	}
