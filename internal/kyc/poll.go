@@ -178,12 +178,8 @@ func (a asking) ask(ctx context.Context, r Record) (Record, error) {
 
 // askIssuer reads the issuer's verdict, by its own id of the cardholder as soon as we know it, else by our reference.
 func (a asking) askIssuer(ctx context.Context, r Record) (Record, error) {
-	at := a.Clock.Now()
-	holder, found, err := a.findCardholder(ctx, r)
-	if err != nil || !found {
-		return r, err
-	}
-	return a.apply(ctx, r.ID, a.event(verdictEvent(holder, at)))
+	r, _, err := a.knownCardholder(ctx, r)
+	return r, err
 }
 
 func (a asking) findCardholder(ctx context.Context, r Record) (pokepay.KYC, bool, error) {
@@ -241,14 +237,9 @@ func decisionEvent(d didit.Decision, at time.Time) Event {
 
 // submit hands the cardholder to the issuer, once: what was sent without an answer is looked up before it is sent again.
 func (a asking) submit(ctx context.Context, r Record) (Record, error) {
-	if r.Submission == Sending {
-		at := a.Clock.Now()
-		holder, found, err := a.findCardholder(ctx, r)
-		if err != nil {
-			return r, err
-		}
-		if found {
-			return a.apply(ctx, r.ID, a.event(verdictEvent(holder, at)))
+	if r.Submission == Sending || r.IssuerKYCID != 0 {
+		if known, found, err := a.knownCardholder(ctx, r); err != nil || found {
+			return known, err
 		}
 	}
 	// Whoever writes this sends; a second poll of the same record at the same time finds it written.
@@ -288,12 +279,19 @@ func (a asking) submit(ctx context.Context, r Record) (Record, error) {
 	if provider.OutcomeOf(err) != provider.Refused {
 		return r, err // still Sending: looked up next time
 	}
+	reason := pokepay.ReasonOf(err)
+	if reason == pokepay.ReasonIDNumberUsed || reason == pokepay.ReasonDuplicate {
+		// What is registered already may be this very attempt.
+		if known, found, err := a.knownCardholder(ctx, r); err != nil || found {
+			return known, err
+		}
+	}
 	no := Event{Kind: IssuerSaid, Verdict: Refused, At: at}
 	var failed *provider.Error
 	if errors.As(err, &failed) {
 		no.Text = clipText(failed.StaffText)
 	}
-	switch pokepay.ReasonOf(err) {
+	switch reason {
 	case pokepay.ReasonIDNumberUsed, pokepay.ReasonDuplicate:
 		no.Verdict = DocumentTaken
 	case pokepay.ReasonNameInvalid:
@@ -306,6 +304,17 @@ func (a asking) submit(ctx context.Context, r Record) (Record, error) {
 	// The words are meant for us and not for the customer, who reads the text of the code.
 	no.Hidden = true
 	return a.apply(ctx, r.ID, a.event(no))
+}
+
+// knownCardholder looks the attempt up at the issuer and applies what is found.
+func (a asking) knownCardholder(ctx context.Context, r Record) (Record, bool, error) {
+	at := a.Clock.Now()
+	holder, found, err := a.findCardholder(ctx, r)
+	if err != nil || !found {
+		return r, false, err
+	}
+	r, err = a.apply(ctx, r.ID, a.event(verdictEvent(holder, at)))
+	return r, true, err
 }
 
 // submissionDue puts a submission back that certainly had no effect.
