@@ -106,16 +106,25 @@ func (s *Service) sweep(ctx context.Context) error {
 // Poll asks the providers about a record and applies what they say. A provider that does not answer decides nothing.
 func (s *Service) Poll(ctx context.Context, id, messageID int64) error {
 	var r Record
+	over := false
 	err := s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) (err error) {
 		if r, err = s.store.find(ctx, tx, id); err != nil {
 			return err
+		}
+		around, err := s.store.surroundings(ctx, tx, r)
+		if err != nil {
+			return err
+		}
+		// Nothing that anybody says about it would move it any more.
+		if over = r.Status == Cancelled || around.late() && !r.Status.Open() && r.Status != Approved; over {
+			return s.store.neverAsk(ctx, tx, id)
 		}
 		return s.store.noteAsked(ctx, tx, id, s.Clock.Now())
 	})
 	if errors.Is(err, db.ErrNoRows) {
 		return nil
 	}
-	if err != nil || r.Status == Cancelled {
+	if err != nil || over {
 		return err
 	}
 	source := FromPoll

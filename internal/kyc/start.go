@@ -107,8 +107,10 @@ func (s *Service) claim(ctx context.Context, c identity.Customer, a Applicant, e
 		case errors.Is(err, db.ErrNoRows):
 		case err != nil:
 			return err
-		case current.Status == Approved:
+		case current.Status == Approved && answer(Approved, current.Issuer, false).User == UserVerified:
 			return ErrAlreadyVerified
+		case current.Status == Approved:
+			return ErrUnderReview // the issuer looks at it once more
 		case current.Status.UnderReview():
 			return ErrUnderReview
 		case !eligible:

@@ -225,6 +225,11 @@ func (s store) noteAsked(ctx context.Context, tx db.Tx, id int64, now time.Time)
 	return err
 }
 
+func (s store) neverAsk(ctx context.Context, tx db.Tx, id int64) error {
+	_, err := tx.Exec(ctx, `UPDATE kyc_records SET next_poll_at = NULL WHERE id = $1`, id)
+	return err
+}
+
 func (s store) openCase(ctx context.Context, tx db.Tx, kind, subject, detail string, now time.Time) error {
 	_, err := tx.Exec(ctx, `INSERT INTO operator_cases (kind, subject, detail, opened_at, is_open) VALUES ($1, $2, $3, $4, 1)
 		ON CONFLICT DO NOTHING`, kind, subject, detail, now)
