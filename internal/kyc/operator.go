@@ -45,7 +45,7 @@ func (s *Service) Show(ctx context.Context, by identity.Operator, agentUID strin
 	if err != nil {
 		return Dossier{}, err
 	}
-	err = s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error { return s.audit(ctx, tx, by, "kyc.show", r, "") })
+	err = s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error { return s.audit(ctx, tx, by, "kyc.show", r, "dossier shown") })
 	return Dossier{Record: r, User: UserStatus(account.KYCStatus), Email: account.Email, Applicant: applicant, History: history}, err
 }
 
