@@ -334,17 +334,17 @@ func TestMetricsAreSharedAndLabelled(t *testing.T) {
 		}
 	}
 	want := `
-# HELP comecomepay_provider_calls_total Calls to outside providers, every attempt counted, by outcome: ok, refused, unknown, or circuit_open for calls not sent.
-# TYPE comecomepay_provider_calls_total counter
-comecomepay_provider_calls_total{operation="probe",outcome="ok",provider="one"} 2
-comecomepay_provider_calls_total{operation="probe",outcome="ok",provider="two"} 2
-comecomepay_provider_calls_total{operation="probe",outcome="refused",provider="one"} 1
-comecomepay_provider_calls_total{operation="probe",outcome="refused",provider="two"} 1
+# HELP ccp_provider_calls_total Calls to outside providers, every attempt counted, by outcome: ok, refused, unknown, or circuit_open for calls not sent.
+# TYPE ccp_provider_calls_total counter
+ccp_provider_calls_total{operation="probe",outcome="ok",provider="one"} 2
+ccp_provider_calls_total{operation="probe",outcome="ok",provider="two"} 2
+ccp_provider_calls_total{operation="probe",outcome="refused",provider="one"} 1
+ccp_provider_calls_total{operation="probe",outcome="refused",provider="two"} 1
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "comecomepay_provider_calls_total"); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "ccp_provider_calls_total"); err != nil {
 		t.Error(err)
 	}
-	if n, err := testutil.GatherAndCount(registry, "comecomepay_provider_call_seconds"); err != nil || n != 4 {
+	if n, err := testutil.GatherAndCount(registry, "ccp_provider_call_seconds"); err != nil || n != 4 {
 		t.Errorf("%d histograms, %v; want 4", n, err)
 	}
 }

@@ -17,16 +17,16 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	labels := []string{"provider", "operation", "outcome"}
 	return &metrics{
 		calls: register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "comecomepay_provider_calls_total",
+			Name: "ccp_provider_calls_total",
 			Help: "Calls to outside providers, every attempt counted, by outcome: ok, refused, unknown, or circuit_open for calls not sent.",
 		}, labels)),
 		seconds: register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "comecomepay_provider_call_seconds",
+			Name:    "ccp_provider_call_seconds",
 			Help:    "Duration of the attempts that were made.",
 			Buckets: []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20},
 		}, labels)),
 		open: register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "comecomepay_provider_circuit_open",
+			Name: "ccp_provider_circuit_open",
 			Help: "1 while calls to the provider are withheld because it fails too often.",
 		}, []string{"provider"})),
 	}
