@@ -49,6 +49,7 @@ type Program struct {
 type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Serve customers."`
 	Sandbox sandboxCommand `cmd:"" help:"Run the whole product offline: API, simulated providers, mail inbox."`
+	Demo    demoCommand    `cmd:"" help:"Walk two customers through a running sandbox and check every answer."`
 	Doctor  doctorCommand  `cmd:"" help:"Check configuration, database, providers and mail server."`
 	Migrate migrateCommand `cmd:"" help:"Bring the database up to date."`
 	Config  configCommand  `cmd:"" help:"Print the settings in effect, secrets masked."`
