@@ -4,6 +4,7 @@ package fault
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -69,7 +70,7 @@ func (p *Plan) Add(r Rule) error {
 	switch {
 	case !known:
 		return errors.New("unknown kind of fault")
-	case r.Probability < 0 || r.Probability > 1:
+	case math.IsNaN(r.Probability) || r.Probability < 0 || r.Probability > 1:
 		return errors.New("probability must be above 0 and at most 1")
 	case r.DelayMS < 0 || r.DelayMS > 600_000:
 		return errors.New("delay_ms must be from 0 to 600000")
