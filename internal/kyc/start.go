@@ -405,7 +405,8 @@ func (a Applicant) checked(channel Channel) (Applicant, error) {
 		}
 	}
 	check("area_code", digits.MatchString(a.AreaCode))
-	check("phone", phoneDigits.MatchString(a.Phone))
+	// A cardholder that we hand over ourselves needs a phone number; the hosted verification does without.
+	check("phone", phoneDigits.MatchString(a.Phone) && (channel != ViaDidit || a.Phone != ""))
 	check("bill_country_code", countryCode.MatchString(a.CountryCode))
 	// Self-KYC has least lengths (provider/pokepay section 3.2), the hosted one only wants something.
 	minCity, minAddress := 1, 1
