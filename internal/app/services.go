@@ -161,7 +161,7 @@ func assemble(c Config, x Extras, d db.DB, metrics prometheus.Registerer) (*Serv
 	}
 	if len(c.Didit.WebhookSecrets) > 0 {
 		// Repetitions are recognised by their event, so the wide window is safe (provider/didit.md 4.7).
-		verification.Webhooks, err = didit.NewVerifier(didit.VerifierConfig{Secrets: c.Didit.WebhookSecrets, Clock: x.Clock, Window: didit.DeduplicatedWindow})
+		verification.Webhooks, err = didit.NewVerifier(didit.VerifierConfig{Secrets: c.Didit.WebhookSecrets, Clock: x.Clock, Window: didit.DeduplicatedWindow, RefuseSimple: !c.Didit.AllowSimpleSignature})
 		if err != nil {
 			return nil, fmt.Errorf("CCP_DIDIT_WEBHOOK_SECRETS: %w", err)
 		}

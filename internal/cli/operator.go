@@ -203,6 +203,7 @@ type kycCommand struct {
 	Cases   kycCasesCommand   `cmd:"" help:"List what waits for an operator."`
 	Approve kycApproveCommand `cmd:"" help:"Take an approval of the issuer that came too late to move the attempt by itself."`
 	Reject  kycRejectCommand  `cmd:"" help:"Reject an open attempt, or confirm that an approved one is revoked."`
+	Dismiss kycDismissCommand `cmd:"" help:"Close the cases about an attempt and leave it as it is."`
 	Reopen  kycReopenCommand  `cmd:"" help:"Put the customer's newest attempt back under review, ask the providers again, and lift a block."`
 }
 

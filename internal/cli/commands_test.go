@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/comecomepay/comecomepay/internal/app"
+)
+
+var update = flag.Bool("update", false, "write generated files anew")
+
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args    []string
+		environ []string
+		code    int
+		says    string // on either stream
+	}{
+		{nil, nil, exitDone, "sandbox"},
+		{[]string{"--help"}, nil, exitDone, "Exit codes"},
+		{[]string{"version"}, nil, exitDone, "comecomepay "},
+		{[]string{"nonsense"}, nil, exitUsage, "nonsense"},
+		{[]string{"kyc", "reject", "u1_1_abcdefgh"}, nil, exitUsage, "--reason"},
+		{[]string{"kyc", "list", "--status", "wrong"}, nil, exitUsage, "--status"},
+		{[]string{"config"}, []string{"CCP_DRAIN_TIMOUT=1s"}, exitUsage, "CCP_DRAIN_TIMOUT: there is no such setting; did you mean CCP_DRAIN_TIMEOUT?"},
+		{[]string{"config"}, []string{"CCP_DRAIN_TIMEOUT=soon"}, exitUsage, "CCP_DRAIN_TIMEOUT"},
+		{[]string{"serve"}, nil, exitUsage, "CCP_TOKEN_KEYS: is missing"},
+		{[]string{"sandbox"}, []string{"CCP_ENV=production"}, exitUsage, "CCP_ENV"},
+		{[]string{"sandbox"}, []string{"CCP_SANDBOX_ADDR=0.0.0.0:0"}, exitUsage, "CCP_SANDBOX_ADDR"},
+		{[]string{"account", "sessions", "1"}, nil, exitUsage, "CCP_HASH_KEY: is missing"},
+		{[]string{"account", "freeze", "1", "--reason", "x"}, []string{"CCP_ENV=development", "CCP_DATA_DIR=" + t.TempDir(), "CCP_SANDBOX_ADDR=127.0.0.1:1"}, exitFailed, "comecomepay migrate"},
+	} {
+		code, out, complaints := run(t, c.environ, c.args...)
+		if code != c.code || !strings.Contains(out+complaints, c.says) {
+			t.Errorf("%v: exit %d, want %d and %q\n%s%s", c.args, code, c.code, c.says, out, complaints)
+		}
+	}
+}
+
+func TestOperatorMustHaveAName(t *testing.T) {
+	t.Parallel()
+	environ := []string{"CCP_ENV=development", "CCP_DATA_DIR=" + t.TempDir()}
+	code, _, complaints := run(t, environ, "account", "freeze", "1", "--reason", "x", "--operator", " ")
+	if code != exitFailed || !strings.Contains(complaints, "--operator") {
+		t.Errorf("exit %d: %s", code, complaints)
+	}
+}
+
+func TestConfigMasksSecrets(t *testing.T) {
+	t.Parallel()
+	const password = "wonderfully-secret"
+	code, out, complaints := run(t, []string{"CCP_ENV=development", "CCP_POKEPAY_PASSWORD=" + password, "CCP_DATABASE_URL=postgres://u:" + password + "@db.example/x"}, "config")
+	if code != exitDone || !strings.Contains(out, "CCP_POKEPAY_PASSWORD=[redacted]") || !strings.Contains(out, "db.example") {
+		t.Errorf("exit %d: %s%s", code, out, complaints)
+	}
+	for _, secret := range []string{password, "development-didit-api-key", `"keyData"`} {
+		if strings.Contains(out+complaints, secret) {
+			t.Errorf("shows %q", secret)
+		}
+	}
+}
+
+// The keys that are printed are what production needs, and nobody else's.
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	_, first, _ := run(t, nil, "keys")
+	code, second, complaints := run(t, nil, "keys")
+	if code != exitDone || first == second {
+		t.Fatalf("exit %d, twice the same: %t: %s", code, first == second, complaints)
+	}
+	c, err := app.LoadConfig(append(strings.Fields(second), "CCP_PUBLIC_URL=https://pay.example.com", "CCP_SMTP_ADDR=mail.example.com:587",
+		"CCP_MAIL_FROM=cards@example.com", "CCP_POKEPAY_ACCOUNT=ops@example.com", "CCP_POKEPAY_PASSWORD=long-enough-for-us"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CheckServe(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMigrate(t *testing.T) {
+	t.Parallel()
+	environ := []string{"CCP_DATABASE_URL=sqlite://" + filepath.Join(t.TempDir(), "a.db")}
+	for _, step := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"migrate", "--status"}, ": behind"},
+		{[]string{"migrate"}, "applied [1"},
+		{[]string{"migrate"}, "the database is up to date"},
+		{[]string{"migrate", "--status"}, ": up to date"},
+	} {
+		code, out, complaints := run(t, environ, step.args...)
+		if code != exitDone || !strings.Contains(out, step.says) {
+			t.Errorf("%v: exit %d: %s%s", step.args, code, out, complaints)
+		}
+	}
+}
+
+// The doctor goes on after the first problem, as far as it gets.
+func TestDoctorOnAnEmptyEnvironment(t *testing.T) {
+	t.Parallel()
+	environ := []string{"CCP_DATA_DIR=" + t.TempDir()}
+	code, out, complaints := run(t, environ, "doctor", "--json")
+	var findings []finding
+	if err := json.Unmarshal([]byte(out), &findings); err != nil {
+		t.Fatalf("%v: %s%s", err, out, complaints)
+	}
+	got := map[string]string{}
+	for _, f := range findings {
+		got[f.Check] = f.State
+	}
+	want := map[string]string{"settings": stateOK, "complete": stateProblem, "secrets": stateOK, "database": stateOK, "schema": stateOK, "clock": stateOK,
+		"pokepay": stateSkipped, "didit": stateSkipped, "mail": stateSkipped}
+	if diff := cmp.Diff(want, got); diff != "" || code != exitFailed {
+		t.Errorf("exit %d (-want +got):\n%s", code, diff)
+	}
+	code, out, _ = run(t, []string{"CCP_RATE_PER_ADDRESS=fast"}, "doctor")
+	if code != exitFailed || !strings.Contains(out, "CCP_RATE_PER_ADDRESS") {
+		t.Errorf("wrong setting: exit %d: %s", code, out)
+	}
+}
+
+func TestOpenAPIPageIsCurrent(t *testing.T) {
+	t.Parallel()
+	const path = "../../docs/openapi.yaml"
+	code, text, complaints := run(t, nil, "openapi")
+	if code != exitDone {
+		t.Fatalf("exit %d: %s", code, complaints)
+	}
+	if *update {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(text, string(page)); diff != "" {
+		t.Errorf("%s is not current, run make docs (-want +got):\n%s", path, diff)
+	}
+}
+
+func TestDifferences(t *testing.T) {
+	t.Parallel()
+	var got any
+	decoder := json.NewDecoder(strings.NewReader(`{"a":"x","n":3,"inner":{"id":0,"extra":null},"more":1}`))
+	decoder.UseNumber()
+	if err := decoder.Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	want := object{"a": "x", "n": 4, "inner": object{"id": wholeNumber}, "gone": someText}
+	if diff := cmp.Diff([]string{"it.gone is missing", "it.inner.id must be a whole number above 0", "it.inner.extra should not be there",
+		"it.n is 3 and must be 4", "it.more should not be there"}, differences("it", want, got)); diff != "" {
+		t.Error(diff)
+	}
+	if wrong := differences("it", object{"a": "x", "n": 3, "inner": object{"id": 0, "extra": nil}, "more": 1}, got); wrong != nil {
+		t.Error(wrong)
+	}
+}
