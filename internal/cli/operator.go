@@ -397,3 +397,12 @@ func (c kycReopenCommand) Run(ctx context.Context, p Program) error {
 		return s.Reopen(ctx, by, c.AgentUID, c.Reason)
 	})
 }
+
+type kycDismissCommand struct{ decision }
+
+// Run closes cases.
+func (c kycDismissCommand) Run(ctx context.Context, p Program) error {
+	return c.run(ctx, p, func(s *kyc.Service, by identity.Operator) (kyc.Record, error) {
+		return s.Dismiss(ctx, by, c.AgentUID, c.Reason)
+	})
+}

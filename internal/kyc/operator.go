@@ -13,6 +13,7 @@ import (
 // Problems of operator commands.
 var (
 	ErrReasonRequired = problem.Define("KYC_REASON_REQUIRED", problem.Invalid)
+	ErrNoCase         = problem.Define("KYC_NO_CASE", problem.NotFound)
 )
 
 // Dossier is everything an operator may see of an attempt.
@@ -77,15 +78,42 @@ func (s *Service) Reopen(ctx context.Context, by identity.Operator, agentUID, re
 	return s.decide(ctx, by, OperatorReopened, agentUID, reason, false)
 }
 
-// decide applies an operator's decision, with its audit entry, or nothing.
-func (s *Service) decide(ctx context.Context, by identity.Operator, kind EventKind, agentUID, reason string, block bool) (Record, error) {
-	if reason = strings.TrimSpace(reason); reason == "" || strings.TrimSpace(by.Name) == "" {
+// Dismiss closes the cases about an attempt and leaves the attempt as it is: a no that was a mistake of the issuer's, a case that
+// was settled with the customer. ErrNoCase if none is open.
+func (s *Service) Dismiss(ctx context.Context, by identity.Operator, agentUID, reason string) (Record, error) {
+	found, err := s.subject(ctx, by, agentUID, reason)
+	if err != nil {
+		return Record{}, err
+	}
+	err = s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		closed, err := s.store.closeCases(ctx, tx, agentUID, s.Clock.Now())
+		if err != nil {
+			return err
+		}
+		if closed == 0 {
+			return ErrNoCase
+		}
+		return s.audit(ctx, tx, by, "kyc.dismissed", found, strings.TrimSpace(reason))
+	})
+	return found, err
+}
+
+// subject finds what an operator wants to decide about; a name and a reason must come with it.
+func (s *Service) subject(ctx context.Context, by identity.Operator, agentUID, reason string) (Record, error) {
+	if strings.TrimSpace(reason) == "" || strings.TrimSpace(by.Name) == "" {
 		return Record{}, ErrReasonRequired
 	}
-	found, err := s.store.findByAgentUID(ctx, s.DB, agentUID)
+	r, err := s.store.findByAgentUID(ctx, s.DB, agentUID)
 	if errors.Is(err, db.ErrNoRows) {
 		return Record{}, ErrNotFound
 	}
+	return r, err
+}
+
+// decide applies an operator's decision, with its audit entry, or nothing.
+func (s *Service) decide(ctx context.Context, by identity.Operator, kind EventKind, agentUID, reason string, block bool) (Record, error) {
+	reason = strings.TrimSpace(reason)
+	found, err := s.subject(ctx, by, agentUID, reason)
 	if err != nil {
 		return Record{}, err
 	}
@@ -108,7 +136,7 @@ func (s *Service) decide(ctx context.Context, by identity.Operator, kind EventKi
 				return err
 			}
 		}
-		if err := s.store.closeCases(ctx, tx, r.AgentUID, now); err != nil {
+		if _, err := s.store.closeCases(ctx, tx, r.AgentUID, now); err != nil {
 			return err
 		}
 		out = after

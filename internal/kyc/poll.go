@@ -107,6 +107,7 @@ func (s *Service) sweep(ctx context.Context) error {
 func (s *Service) Poll(ctx context.Context, id, messageID int64) error {
 	var r Record
 	over := false
+	asked := s.Clock.Now()
 	err := s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) (err error) {
 		if r, err = s.store.find(ctx, tx, id); err != nil {
 			return err
@@ -119,7 +120,7 @@ func (s *Service) Poll(ctx context.Context, id, messageID int64) error {
 		if over = r.Status == Cancelled || around.late() && !r.Status.Open() && r.Status != Approved; over {
 			return s.store.neverAsk(ctx, tx, id)
 		}
-		return s.store.noteAsked(ctx, tx, id, s.Clock.Now())
+		return s.store.noteAsked(ctx, tx, id, asked)
 	})
 	if errors.Is(err, db.ErrNoRows) {
 		return nil
@@ -142,7 +143,8 @@ func (s *Service) Poll(ctx context.Context, id, messageID int64) error {
 			return err
 		}
 		now := s.Clock.Now()
-		if r.DeadlineAt != nil && !now.Before(*r.DeadlineAt) && (askErr == nil || now.Sub(*r.DeadlineAt) >= overdueGrace) {
+		// The last word is what was asked for after the deadline.
+		if r.DeadlineAt != nil && !asked.Before(*r.DeadlineAt) && (askErr == nil || asked.Sub(*r.DeadlineAt) >= overdueGrace) {
 			if r, err = s.step(ctx, tx, r, Event{Kind: DeadlinePassed, At: now, Source: FromTimer}); err != nil {
 				return err
 			}

@@ -231,6 +231,7 @@ func (s *Service) openSession(ctx context.Context, r Record, a Applicant) (Start
 		return Started{}, s.sessionRefused(ctx, r, callErr)
 	}
 	var out Started
+	replaced := false
 	err := s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		now := s.Clock.Now()
 		if _, err := s.Customers.LockCustomer(ctx, tx, r.UserID); err != nil {
@@ -241,7 +242,7 @@ func (s *Service) openSession(ctx context.Context, r Record, a Applicant) (Start
 			return err
 		}
 		locked.SessionID = session.id
-		if locked.Status == PendingSubmit {
+		if replaced = locked.Status != PendingSubmit; !replaced {
 			locked.SessionState = SessionOpen
 			locked.SessionUntil = now.Add(SessionLife)
 			deadline := locked.SessionUntil
@@ -251,6 +252,9 @@ func (s *Service) openSession(ctx context.Context, r Record, a Applicant) (Start
 		if err := s.store.save(ctx, tx, locked); err != nil {
 			return err
 		}
+		if _, err := s.store.closeCases(ctx, tx, string(locked.Channel), now); err != nil {
+			return err
+		}
 		sealed, err := s.Vault.Seal([]byte(session.url), urlPlace(locked))
 		if err != nil {
 			return err
@@ -258,6 +262,9 @@ func (s *Service) openSession(ctx context.Context, r Record, a Applicant) (Start
 		out = Started{RecordID: r.ID, AgentUID: r.AgentUID, SessionID: session.id, URL: session.url}
 		return s.store.saveSessionURL(ctx, tx, r.ID, sealed)
 	})
+	if err == nil && replaced {
+		return Started{}, ErrBusy.After(time.Second) // what is done at this link would count for nothing
+	}
 	return out, err
 }
 
@@ -291,23 +298,21 @@ func (s *Service) sessionRefused(ctx context.Context, r Record, callErr error) e
 		s.Log.WarnContext(ctx, "verification session: outcome unknown", "record_id", r.ID, "error", callErr)
 		return ErrUnavailable.After(requestLease).Because(callErr)
 	}
-	result, caseKind := ErrUnavailable.After(30*time.Second), ""
-	switch pokepay.ReasonOf(callErr) {
-	case pokepay.ReasonEmailUsed:
+	result, caseKind, subject := ErrUnavailable.After(30*time.Second), "", r.AgentUID
+	switch reason := pokepay.ReasonOf(callErr); {
+	case noAccess(failed):
+		// Our key, our credits: the customer can do nothing, and one case stands for all customers.
+		caseKind, subject = caseNoAccess, string(r.Channel)
+	case failed.Sent && reason == pokepay.ReasonEmailUsed:
 		result, caseKind = ErrEmailTaken, "kyc_email_taken"
-	case pokepay.ReasonIDNumberUsed, pokepay.ReasonDuplicate:
+	case failed.Sent && (reason == pokepay.ReasonIDNumberUsed || reason == pokepay.ReasonDuplicate):
 		result, caseKind = ErrDocumentTaken, "kyc_document_taken"
-	case pokepay.ReasonNameInvalid:
+	case failed.Sent && reason == pokepay.ReasonNameInvalid:
 		result = ErrNameInvalid
-	default:
-		switch {
-		case failed.RetryAfter > 0:
-			result = ErrUnavailable.After(failed.RetryAfter)
-		case failed.Sent && failed.Status == 200:
-			result = ErrRefused // the issuer said no in words that we do not know
-		case failed.Sent && (failed.Status == 401 || failed.Status == 403):
-			caseKind = "kyc_provider_access" // our key, our credits: the customer can do nothing
-		}
+	case failed.RetryAfter > 0:
+		result = ErrUnavailable.After(failed.RetryAfter)
+	case failed.Sent && failed.Status == 200:
+		result = ErrRefused // the issuer said no in words that we do not know
 	}
 	err := s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		if _, err := s.Customers.LockCustomer(ctx, tx, r.UserID); err != nil {
@@ -319,7 +324,7 @@ func (s *Service) sessionRefused(ctx context.Context, r Record, callErr error) e
 		}
 		now := s.Clock.Now()
 		if caseKind != "" {
-			if err := s.store.openCase(ctx, tx, caseKind, r.AgentUID, failed.Detail, now); err != nil {
+			if err := s.store.openCase(ctx, tx, caseKind, subject, failed.Detail, now); err != nil {
 				return err
 			}
 		}
@@ -330,6 +335,18 @@ func (s *Service) sessionRefused(ctx context.Context, r Record, callErr error) e
 		return err
 	}
 	return result.Because(callErr)
+}
+
+// caseNoAccess is the case of a provider that does not let us in. It is closed by the next session that it makes.
+const caseNoAccess = "kyc_provider_access"
+
+// noAccess tells whether a provider has turned us away, and not this customer: the call itself, or the login before it.
+func noAccess(failed *provider.Error) bool {
+	var login *provider.Error
+	if !failed.Sent && errors.As(failed.Cause, &login) {
+		return login.Sent && login.Outcome == provider.Refused && login.Status != 429
+	}
+	return failed.Sent && (failed.Status == 401 || failed.Status == 403 || pokepay.ReasonOf(failed) == pokepay.ReasonAuthority)
 }
 
 func (s *Service) link(ctx context.Context, q db.Querier, r Record) (Started, error) {

@@ -236,9 +236,8 @@ func (s store) openCase(ctx context.Context, tx db.Tx, kind, subject, detail str
 	return err
 }
 
-func (s store) closeCases(ctx context.Context, tx db.Tx, subject string, now time.Time) error {
-	_, err := tx.Exec(ctx, `UPDATE operator_cases SET closed_at = $2, is_open = NULL WHERE subject = $1 AND is_open = 1`, subject, now)
-	return err
+func (s store) closeCases(ctx context.Context, tx db.Tx, subject string, now time.Time) (closed int64, err error) {
+	return tx.Exec(ctx, `UPDATE operator_cases SET closed_at = $2, is_open = NULL WHERE subject = $1 AND is_open = 1`, subject, now)
 }
 
 // Case is something that a person has to look at.
