@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/XSAM/otelsql"
@@ -21,6 +22,7 @@ type Lite struct {
 	path   string
 	writer *sql.DB
 	reader *sql.DB
+	reads  prepared // on reader
 }
 
 var _ DB = (*Lite)(nil)
@@ -66,6 +68,7 @@ func openSQLite(ctx context.Context, path string, o Options) (*Lite, error) {
 	}
 	l.reader.SetMaxOpenConns(readers)
 	l.reader.SetMaxIdleConns(readers)
+	l.reads.handle = l.reader
 	return l, nil
 }
 
@@ -97,13 +100,51 @@ func (l *Lite) Exec(ctx context.Context, query string, args ...any) (n int64, er
 
 // Query implements Querier.
 func (l *Lite) Query(ctx context.Context, query string, args ...any) (Rows, error) {
-	return liteQuery(ctx, l.reader, query, args)
+	stmt, err := l.reads.get(ctx, query)
+	if err != nil {
+		return nil, neutral(err)
+	}
+	rows, err := stmt.QueryContext(ctx, liteArgs(args)...)
+	if err != nil {
+		return nil, neutral(err)
+	}
+	return liteRows{rows}, nil
 }
 
 // QueryRow implements Querier.
 func (l *Lite) QueryRow(ctx context.Context, query string, args ...any) Row {
-	return liteRow{l.reader.QueryRowContext(ctx, query, liteArgs(args)...)}
+	stmt, err := l.reads.get(ctx, query)
+	if err != nil {
+		return failedRow{neutral(err)}
+	}
+	return liteRow{stmt.QueryRowContext(ctx, liteArgs(args)...)}
 }
+
+// prepared keeps the statements of a handle compiled: SQLite takes longer to compile a query than to answer a small one.
+// The texts are few, because values are arguments; they are closed with the handle.
+type prepared struct {
+	handle *sql.DB
+	stmts  sync.Map // text -> *sql.Stmt
+}
+
+func (p *prepared) get(ctx context.Context, query string) (*sql.Stmt, error) {
+	if stmt, ok := p.stmts.Load(query); ok {
+		return stmt.(*sql.Stmt), nil
+	}
+	stmt, err := p.handle.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if first, loaded := p.stmts.LoadOrStore(query, stmt); loaded {
+		_ = stmt.Close() // somebody was quicker
+		return first.(*sql.Stmt), nil
+	}
+	return stmt, nil
+}
+
+type failedRow struct{ err error }
+
+func (r failedRow) Scan(...any) error { return r.err }
 
 // Ping implements DB.
 func (l *Lite) Ping(ctx context.Context) error { return l.reader.PingContext(ctx) }
