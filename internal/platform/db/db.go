@@ -6,7 +6,7 @@ package db
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -77,8 +77,8 @@ func Open(ctx context.Context, url string, o Options) (DB, error) {
 	case ok && (scheme == "postgres" || scheme == "postgresql"):
 		return openPostgres(ctx, url, o)
 	}
-	// The address may hold a password: it is not repeated here.
-	return nil, fmt.Errorf("database address must be sqlite://path or postgres://user@host/name, not %q", scheme)
+	// The address may hold a password: no part of it is repeated here.
+	return nil, errors.New("database address must be sqlite://path or postgres://user@host/name")
 }
 
 // ForUpdate is the clause that locks the selected rows until the transaction ends. SQLite needs none: there

@@ -74,7 +74,8 @@ func (m Migrations) with(d DB, fn func(*goose.Provider) error) error {
 	case *Postgres:
 		handle, dialect = stdlib.OpenDBFromPool(e.pool), goose.DialectPostgres
 		defer handle.Close()
-		locker, err := lock.NewPostgresTableLocker()
+		// A replica asks four times a second, for five minutes, whether another one's migrations are done.
+		locker, err := lock.NewPostgresTableLocker(lock.WithTableLockTimeout(250*time.Millisecond, 1200))
 		if err != nil {
 			return err
 		}
@@ -97,7 +98,15 @@ func (l *Lite) copyBefore(ctx context.Context, version int64) error {
 	if _, err := os.Stat(target); err == nil {
 		return nil // from an earlier try; it is the older, hence the better one
 	}
-	if _, err := l.writer.ExecContext(ctx, "VACUUM INTO $1", target); err != nil {
+	// Written under another name first: a copy that was cut short must not pass for a whole one.
+	partial := target + ".partial"
+	if err := os.Remove(partial); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("copy database before migration: %w", err)
+	}
+	if _, err := l.writer.ExecContext(ctx, "VACUUM INTO $1", partial); err != nil {
+		return fmt.Errorf("copy database before migration: %w", err)
+	}
+	if err := os.Rename(partial, target); err != nil {
 		return fmt.Errorf("copy database before migration: %w", err)
 	}
 	return nil

@@ -132,8 +132,15 @@ func pgQuery(ctx context.Context, q pgQuerier, sql string, args []any) (Rows, er
 	if err != nil {
 		return nil, neutral(err)
 	}
-	return rows, nil
+	return pgRows{rows}, nil
 }
+
+type pgRows struct{ pgx.Rows }
+
+func (r pgRows) Scan(dest ...any) error { return neutral(r.Rows.Scan(dest...)) }
+
+// Err implements Rows. Most errors of a statement show only here: pgx sends it with the first Next.
+func (r pgRows) Err() error { return neutral(r.Rows.Err()) }
 
 type pgRow struct{ row pgx.Row }
 

@@ -163,6 +163,9 @@ func (l *Lite) RunTx(ctx context.Context, fn func(context.Context, Tx) error) er
 			if rbErr := tx.Rollback(); rbErr != nil && !errors.Is(rbErr, sql.ErrTxDone) && err == nil {
 				err = rbErr
 			}
+			if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+				err = ctx.Err() // database/sql has rolled back already, because the context ended
+			}
 		}()
 		if err := fn(ctx, liteTx{tx}); err != nil {
 			return err
@@ -218,6 +221,8 @@ type liteRows struct{ *sql.Rows }
 
 func (r liteRows) Scan(dest ...any) error { return neutral(r.Rows.Scan(liteDest(dest)...)) }
 
+func (r liteRows) Err() error { return neutral(r.Rows.Err()) }
+
 // Close implements Rows; what went wrong while reading is told by Err.
 func (r liteRows) Close() { _ = r.Rows.Close() }
 
@@ -262,6 +267,8 @@ func liteDest(dest []any) []any {
 				*t = *v
 				return nil
 			}}
+		case *[]byte:
+			s = liteBytesScanner{t}
 		case **time.Time:
 			s = liteTimeScanner{func(v *time.Time) error { *t = v; return nil }}
 		default:
@@ -297,4 +304,22 @@ func (s liteTimeScanner) Scan(src any) error {
 		return s.set(&t)
 	}
 	return fmt.Errorf("time in database: unexpected %T", src)
+}
+
+// The driver reads bytes of no length as nil; nil means NULL here.
+type liteBytesScanner struct{ dest *[]byte }
+
+// Scan implements sql.Scanner.
+func (s liteBytesScanner) Scan(src any) error {
+	switch v := src.(type) {
+	case nil:
+		*s.dest = nil
+	case []byte:
+		*s.dest = append([]byte{}, v...)
+	case string:
+		*s.dest = []byte(v)
+	default:
+		return fmt.Errorf("bytes in database: unexpected %T", src)
+	}
+	return nil
 }
