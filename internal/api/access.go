@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -34,8 +35,7 @@ func (a *API) authenticate(access Access) func(huma.Context, func(huma.Context))
 			a.rejectOperation(ctx, ErrTooManyRequests.After(wait))
 			return
 		}
-		ctx = huma.WithContext(ctx, withCustomer)
-		next(huma.WithValue(ctx, callerKey{}, caller))
+		next(huma.WithContext(ctx, context.WithValue(withCustomer, callerKey{}, caller)))
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -59,13 +61,25 @@ func UserAgent(ctx context.Context) string { return requestFrom(ctx).agent }
 
 const apiPrefix = "/api/v1"
 
+// securityHeaders are on every answer. Their lists are shared by all answers: they are replaced, never changed.
+var securityHeaders = http.Header{
+	"X-Content-Type-Options":    {"nosniff"},
+	"X-Frame-Options":           {"DENY"},
+	"Referrer-Policy":           {"no-referrer"},
+	"Cache-Control":             {"no-store"},
+	"Content-Security-Policy":   {"default-src 'none'; frame-ancestors 'none'"},
+	"Strict-Transport-Security": {"max-age=31536000; includeSubDomains"},
+}
+
 // serve is the way of every request up to its operation.
 func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	info := &request{api: a, id: requestID(r), address: a.clientAddress(r), agent: clip(r.UserAgent(), 300)}
 	info.locale = i18n.FromHeader(r.Header.Get("Accept-Language"), a.DefaultLocale)
-	if l, ok := i18n.Parse(r.URL.Query().Get("lang")); ok {
-		info.locale = l
+	if r.URL.RawQuery != "" {
+		if l, ok := i18n.Parse(r.URL.Query().Get("lang")); ok {
+			info.locale = l
+		}
 	}
 	ctx := context.WithValue(i18n.NewContext(r.Context(), info.locale), requestKey{}, info)
 	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
@@ -76,13 +90,8 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 
 	out := &statusWriter{ResponseWriter: w}
 	h := out.Header()
+	maps.Copy(h, securityHeaders)
 	h.Set("X-Request-ID", info.id)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 
 	defer func() {
 		if v := recover(); v != nil {
@@ -94,8 +103,11 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 				a.reject(out, r, ErrInternal)
 			}
 		}
-		a.metrics.observe(r.Pattern, out.status, time.Since(start))
-		a.Log.DebugContext(ctx, "request", "request_id", info.id, "method", r.Method, "route", r.Pattern, "status", out.status, "took", time.Since(start))
+		took := time.Since(start)
+		a.metrics.observe(r.Pattern, out.status, took)
+		if a.Log.Enabled(ctx, slog.LevelDebug) {
+			a.Log.DebugContext(ctx, "request", "request_id", info.id, "method", r.Method, "route", r.Pattern, "status", out.status, "took", took)
+		}
 	}()
 
 	if a.crossOrigin(out, r) {
@@ -156,11 +168,15 @@ func normalisePath(r *http.Request) {
 		}
 		return p
 	}
-	u := *r.URL
-	u.Path = clean(u.Path)
-	if u.RawPath != "" {
-		u.RawPath = clean(u.RawPath)
+	cleaned, raw := clean(r.URL.Path), r.URL.RawPath
+	if raw != "" {
+		raw = clean(raw)
 	}
+	if cleaned == r.URL.Path && raw == r.URL.RawPath {
+		return
+	}
+	u := *r.URL
+	u.Path, u.RawPath = cleaned, raw
 	r.URL = &u
 }
 
@@ -203,7 +219,11 @@ func (a *API) clientAddress(r *http.Request) netip.Addr {
 	if !a.trusts(addr) {
 		return addr
 	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	forwarded := r.Header.Values("X-Forwarded-For")
+	if len(forwarded) == 0 {
+		return addr
+	}
+	hops := strings.Split(strings.Join(forwarded, ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {
 		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
 		if err != nil {
