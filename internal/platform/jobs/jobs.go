@@ -217,15 +217,15 @@ func (o *observer) Work(ctx context.Context, job *rivertype.JobRow, work func(co
 	ctx, span := otel.Tracer("comecomepay/jobs").Start(ctx, "job "+job.Kind, trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(attribute.Int64("job.id", job.ID), attribute.Int("job.attempt", job.Attempt)))
 	defer span.End()
-	start := time.Now()
+	start, outcome := time.Now(), "panic"
+	defer func() { o.seconds.WithLabelValues(job.Kind, outcome).Observe(time.Since(start).Seconds()) }()
 	err := work(ctx)
-	outcome := "ok"
+	outcome = "ok"
 	var snooze *river.JobSnoozeError
 	if err != nil && !errors.As(err, &snooze) {
 		outcome = "error"
 		span.SetStatus(codes.Error, "job failed")
 	}
-	o.seconds.WithLabelValues(job.Kind, outcome).Observe(time.Since(start).Seconds())
 	return err
 }
 
