@@ -1,0 +1,383 @@
+package kyc_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/comecomepay/comecomepay/internal/kyc"
+	"github.com/comecomepay/comecomepay/internal/sandbox/fault"
+)
+
+// rest gives a circuit breaker the moment after which it lets a call through again: it goes by the machine's time.
+func rest() { time.Sleep(50 * time.Millisecond) }
+
+// An hour without the issuer: nothing is lost, nothing is decided, and the first poll afterwards decides.
+func TestIssuerDownForAnHour(t *testing.T) {
+	eachChannel(t, func(t *testing.T, w *world) {
+		c := w.customer()
+		a := c.handedIn()
+		before := a.moves()
+		w.fault("pokepay", "*", fault.HTTP500, 0)
+		w.fault("pokepay", "callback", fault.DropWebhook, 0)
+		a.verdict(2, "")
+		for range 12 {
+			w.stir(5 * time.Minute)
+			c.is(w.underway())
+		}
+		if diff := cmp.Diff(before, a.moves()); diff != "" {
+			t.Errorf("something was decided:\n%s", diff)
+		}
+		asked := w.calls.of("pokepay GET /api/v1/kyc") + w.calls.of("pokepay GET /api/v1/kyc/{id}")
+		if asked < 12 || asked > 12*8 {
+			t.Errorf("%d questions during the outage", asked)
+		}
+		w.faults.Clear()
+		rest()
+		w.stir(time.Minute)
+		a.verifiedOnce()
+	})
+}
+
+// What a provider or the things in front of it may answer instead of an answer.
+func TestNoAnswerDecidesNothing(t *testing.T) {
+	type trouble struct {
+		provider string
+		kind     fault.Kind
+	}
+	for name, in := range map[string]trouble{
+		"issuer answers HTML":         {"pokepay", fault.HTML502},
+		"issuer answers 500":          {"pokepay", fault.HTTP500},
+		"issuer refuses every token":  {"pokepay", fault.ExpiredToken},
+		"issuer acts and is silent":   {"pokepay", fault.ActThenTimeout},
+		"issuer writes odd numbers":   {"pokepay", fault.OddNumbers},
+		"issuer gives no request id":  {"pokepay", fault.NoRequestID},
+		"didit answers HTML":          {"didit", fault.HTML502},
+		"didit answers 429":           {"didit", fault.RateLimited},
+		"didit answers 403":           {"didit", fault.Forbidden},
+		"didit answers without end":   {"didit", fault.ActThenTimeout},
+		"didit leaves decisions out":  {"didit", fault.MissingDecision},
+		"didit leaves references out": {"didit", fault.NullVendorData},
+		"didit writes other times":    {"didit", fault.ISOTimestamp},
+	} {
+		t.Run(name, func(t *testing.T) {
+			harmless := in.kind == fault.OddNumbers || in.kind == fault.NoRequestID || in.kind == fault.MissingDecision || in.kind == fault.NullVendorData || in.kind == fault.ISOTimestamp
+			each(t, func(t *testing.T, w *world) {
+				c := w.customer()
+				a := c.start()
+				if harmless {
+					// All along, from the first call to the verdict: nobody notices.
+					w.fault(in.provider, "*", in.kind, 0)
+					a.page("approve", "")
+					c.becomes(stepProcessing)
+					w.eventually("the cardholder", func() bool { _, known := w.cardholder(a.agentUID); return known })
+					a.verdict(2, "")
+					c.becomes(stepVerified)
+					a.verifiedOnce()
+					return
+				}
+				operation := "*"
+				if in.kind == fault.ActThenTimeout {
+					operation = map[string]string{"pokepay": "kyc_get", "didit": "decision"}[in.provider]
+				}
+				if in.provider == "didit" {
+					w.fault(in.provider, operation, in.kind, 0)
+					a.page("approve", "")
+					if err := a.poll(); err == nil {
+						t.Error("the fault does nothing")
+					}
+					c.is(stepSubmit)
+				} else {
+					a.page("approve", "")
+					c.becomes(stepProcessing)
+					w.eventually("the cardholder to be known to both", func() bool {
+						return w.count(`SELECT COUNT(*) FROM kyc_records WHERE id = $1 AND issuer_kyc_id IS NOT NULL`, a.recordID) == 1
+					})
+					w.fault(in.provider, operation, in.kind, 0)
+					a.verdict(3, "no")
+					if err := a.poll(); err == nil {
+						t.Error("the fault does nothing")
+					}
+					c.is(stepProcessing)
+					a.verdict(2, "") // the issuer changes its mind while nobody can read it
+				}
+				w.faults.Clear()
+				rest()
+				w.stir(time.Minute)
+				rest()
+				w.stir(time.Minute)
+				if in.provider == "didit" {
+					c.becomes(stepProcessing)
+					w.eventually("the cardholder", func() bool { _, known := w.cardholder(a.agentUID); return known })
+					a.verdict(2, "")
+				}
+				c.becomes(stepVerified)
+				if in.provider == "didit" {
+					a.verifiedOnce()
+				}
+			}, via(kyc.ViaDidit), impatient)
+		})
+	}
+}
+
+// A token that ends in the middle of the work is replaced, and nobody notices.
+func TestIssuersTokenEnds(t *testing.T) {
+	eachChannel(t, func(t *testing.T, w *world) {
+		for _, operation := range []string{"kyc_init", "kyc_submit", "kyc_list", "kyc_get"} {
+			w.fault("pokepay", operation, fault.ExpiredToken, 1)
+		}
+		c := w.customer()
+		a := c.handedIn()
+		a.verdict(2, "")
+		c.becomes(stepVerified)
+		w.idle()
+		k, _ := w.cardholder(a.agentUID)
+		if w.Channel == kyc.ViaPokePay && k.InitCalls != 1 {
+			t.Errorf("%d sessions billed for one tap", k.InitCalls)
+		}
+		if w.Channel == kyc.ViaDidit && w.calls.of(callSubmit) != 2 { // the first was turned away at the door
+			t.Errorf("%d submissions, want 2", w.calls.of(callSubmit))
+		}
+		if n := w.calls.of("pokepay POST /web/auth/login"); n < 2 {
+			t.Errorf("%d logins: the fault did nothing", n)
+		}
+	})
+}
+
+// The session was made and its answer lost. The customer is told to come back, a second session is not made before the
+// first call is certainly over, and there is one open attempt all the time.
+func TestSessionWithoutAnAnswer(t *testing.T) {
+	eachChannel(t, func(t *testing.T, w *world) {
+		operation, key := "kyc_init", callInit
+		if w.Channel == kyc.ViaDidit {
+			operation, key = "create_session", callSession
+		}
+		w.fault("*", operation, fault.ActThenTimeout, 1)
+		c := w.customer()
+		r := c.tryStart(entries())
+		r.refused(t, http.StatusServiceUnavailable, "KYC_UNAVAILABLE")
+		if r.header.Get("Retry-After") == "" {
+			t.Error("no Retry-After")
+		}
+		if w.billed() != 1 || c.records(true) != 1 || w.calls.of(key) != 1 {
+			t.Errorf("%d billed, %d open, %d calls; want one of each", w.billed(), c.records(true), w.calls.of(key))
+		}
+		c.is(stepSubmit)
+
+		w.clock.Advance(46 * time.Second)
+		a := c.start()
+		if c.records(true) != 1 {
+			t.Errorf("%d open attempts", c.records(true))
+		}
+		c.is(stepSubmit)
+		if w.Channel == kyc.ViaDidit {
+			// Didit gives the unfinished session out again: the customer's second tap costs nothing.
+			if w.billed() != 1 || c.records(false) != 1 {
+				t.Errorf("%d billed, %d attempts; want one of each", w.billed(), c.records(false))
+			}
+			return
+		}
+		// The issuer does not: a new attempt under a name of its own, and the lost one is withdrawn.
+		if w.billed() != 2 || c.records(false) != 2 {
+			t.Errorf("%d billed, %d attempts; want two of each", w.billed(), c.records(false))
+		}
+		a.verdict(2, "")
+		c.becomes(stepVerified)
+	}, impatient)
+}
+
+// While a session is being made by a call that nobody hears of any more, a second tap waits and is then told when to come back.
+func TestTapDuringALostCall(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.fault("pokepay", "kyc_init", fault.ActThenTimeout, 1)
+		c := w.customer()
+		c.tryStart(entries()).refused(t, http.StatusServiceUnavailable, "KYC_UNAVAILABLE")
+		r := c.tryStart(entries())
+		r.refused(t, http.StatusServiceUnavailable, "KYC_BUSY")
+		if w.billed() != 1 || c.records(false) != 1 {
+			t.Errorf("%d billed, %d attempts; want one of each", w.billed(), c.records(false))
+		}
+	}, impatient)
+}
+
+// A call that outlives its lease comes back to an attempt that was replaced: its link leads nowhere and is not given out.
+func TestCallThatOutlivesItsLease(t *testing.T) {
+	eachChannel(t, func(t *testing.T, w *world) {
+		operation, key := "kyc_init", callInit
+		if w.Channel == kyc.ViaDidit {
+			operation, key = "create_session", callSession
+		}
+		w.fault("*", operation, fault.Delay, 1, func(r *fault.Rule) { r.DelayMS = 1500 })
+		c := w.customer()
+		slow := make(chan reply, 1)
+		go func() { slow <- c.tryStart(entries()) }()
+		w.eventually("the slow call", func() bool { return w.calls.of(key) == 1 })
+		w.clock.Advance(46 * time.Second)
+		a := c.start()
+		r := <-slow
+		if w.Channel == kyc.ViaDidit {
+			if got := attemptFrom(c, r); got != a { // Didit has one session for both
+				t.Errorf("%d %s, want the link of the other tap", r.status, r.raw)
+			}
+		} else {
+			r.refused(t, http.StatusServiceUnavailable, "KYC_BUSY")
+		}
+		if again := c.start(); again != a {
+			t.Errorf("the link has changed: %+v, was %+v", again, a)
+		}
+		if n := c.records(true); n != 1 {
+			t.Errorf("%d open attempts", n)
+		}
+	})
+}
+
+// A provider that certainly did nothing leaves nothing behind: the customer is told to come back and can do so at once.
+func TestSessionRefusedForOurReasons(t *testing.T) {
+	for name, tt := range map[string]struct {
+		channel   kyc.Channel
+		operation string
+		kind      fault.Kind
+		cases     []string
+	}{
+		"didit 429":                {kyc.ViaDidit, "create_session", fault.RateLimited, []string{}},
+		"didit 403: key, credits":  {kyc.ViaDidit, "create_session", fault.Forbidden, []string{"kyc_provider_access"}},
+		"issuer: no token is good": {kyc.ViaPokePay, "kyc_init", fault.ExpiredToken, []string{"kyc_provider_access"}},
+		"issuer: login is down":    {kyc.ViaPokePay, "login", fault.HTML502, []string{}},
+		"issuer: login is refused": {kyc.ViaPokePay, "login", fault.RefuseInit, []string{"kyc_provider_access"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, w *world) {
+				w.fault("*", tt.operation, tt.kind, 0, func(r *fault.Rule) { r.Message = "account or password invalid" })
+				c := w.customer()
+				r := c.tryStart(entries())
+				r.refused(t, http.StatusServiceUnavailable, "KYC_UNAVAILABLE")
+				if r.header.Get("Retry-After") == "" {
+					t.Error("no Retry-After")
+				}
+				c.is(stepCancelled)
+				if n := w.count(`SELECT COUNT(*) FROM operator_cases WHERE is_open = 1`); n != len(tt.cases) {
+					t.Errorf("%d cases, want %v", n, tt.cases)
+				}
+				if w.billed() != 0 || c.records(true) != 0 {
+					t.Errorf("%d billed, %d open", w.billed(), c.records(true))
+				}
+				// Everybody else meets the same trouble; it is one thing to look into.
+				w.customer().tryStart(entries()).refused(t, http.StatusServiceUnavailable, "KYC_UNAVAILABLE")
+				if n := w.count(`SELECT COUNT(*) FROM operator_cases WHERE is_open = 1`); n != len(tt.cases) {
+					t.Errorf("%d cases for one trouble, want %v", n, tt.cases)
+				}
+				w.faults.Clear()
+				rest()
+				w.clock.Advance(5 * time.Minute) // a refused login is not repeated at once
+				c.start()
+				c.is(stepSubmit)
+				if n := w.count(`SELECT COUNT(*) FROM operator_cases WHERE is_open = 1`); n != 0 {
+					t.Errorf("%d cases are left after the trouble is over", n)
+				}
+			}, via(tt.channel), impatient)
+		})
+	}
+}
+
+// Didit is slow, and slower than we wait.
+func TestSlowDidit(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.fault("didit", "create_session", fault.Delay, 1, func(r *fault.Rule) { r.DelayMS = 300 })
+		c := w.customer()
+		a := c.start()
+		w.fault("didit", "decision", fault.Delay, 0, func(r *fault.Rule) { r.DelayMS = 5000 })
+		a.page("approve", "")
+		if err := a.poll(); err == nil {
+			t.Error("the fault does nothing")
+		}
+		c.is(stepSubmit)
+		w.faults.Clear()
+		rest()
+		w.stir(time.Minute)
+		c.becomes(stepProcessing)
+		w.eventually("the cardholder", func() bool { _, known := w.cardholder(a.agentUID); return known })
+		a.verdict(2, "")
+		c.becomes(stepVerified)
+		a.verifiedOnce()
+	}, via(kyc.ViaDidit), impatient)
+}
+
+// A session that is gone at Didit, by our own deletion or theirs.
+func TestSessionIsGone(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.customer()
+		a := c.start()
+		if err := w.atDidit(http.MethodDelete, "/v3/session/"+a.sessionID+"/delete/", nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		a.mustPoll()
+		c.is(stepNotCompleted)
+		again := c.start()
+		if again.sessionID == a.sessionID {
+			t.Error("the session that is gone is given out again")
+		}
+	}, via(kyc.ViaDidit))
+}
+
+// Under review for seventy-two hours without a decision: the attempt fails, the customer is told and a person looks into it.
+func TestReviewWithoutAnEnd(t *testing.T) {
+	eachChannel(t, func(t *testing.T, w *world) {
+		c := w.customer()
+		a := c.handedIn()
+		a.verdict(5, "")
+		c.becomes(stepReview)
+		c.wait(kyc.ReviewPeriod - time.Minute)
+		w.stir(0)
+		c.is(stepReview)
+		w.stir(2 * time.Minute)
+		c.is(standing{User: "rejected", CanSubmit: true, Status: "failed", PokePay: 1, Reason: "The verification ended without a decision for technical reasons. Please try again."})
+		if diff := cmp.Diff([]string{"kyc_no_verdict"}, w.cases(a.agentUID)); diff != "" {
+			t.Errorf("cases:\n%s", diff)
+		}
+		w.idle()
+		if n := c.mails(mailEnded); n != 1 {
+			t.Errorf("%d mails, want 1", n)
+		}
+		// A decision that comes after all still counts, as long as there is nothing newer.
+		a.verdict(2, "")
+		c.becomes(stepVerified)
+	})
+}
+
+// A deadline that passes while the provider is away waits for its last word, a day at most.
+func TestDeadlineDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	for name, comesBack := range map[string]bool{"back in time": true, "not back": false} {
+		t.Run(name, func(t *testing.T) {
+			eachChannel(t, func(t *testing.T, w *world) {
+				c := w.customer()
+				a := c.handedIn()
+				a.verdict(5, "")
+				c.becomes(stepReview)
+				w.fault("pokepay", "*", fault.HTML502, 0)
+				w.fault("pokepay", "callback", fault.DropWebhook, 0)
+				c.wait(kyc.ReviewPeriod)
+				for range 3 {
+					w.stir(4 * time.Hour)
+					c.is(stepReview)
+				}
+				if comesBack {
+					a.verdict(2, "")
+					w.faults.Clear()
+					rest()
+					w.stir(time.Hour)
+					c.becomes(stepVerified)
+					if n := w.cases(a.agentUID); len(n) != 0 {
+						t.Errorf("cases %v", n)
+					}
+					return
+				}
+				c.wait(13 * time.Hour)
+				w.stir(0)
+				c.becomes(standing{User: "rejected", CanSubmit: true, Status: "failed", PokePay: 1, Reason: "The verification ended without a decision for technical reasons. Please try again."})
+			})
+		})
+	}
+}
