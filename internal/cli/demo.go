@@ -17,23 +17,22 @@ import (
 )
 
 type demoCommand struct {
-	Base    string `help:"Address of the API, without /api/v1." placeholder:"URL"`
-	Sandbox string `help:"Address of the sandbox listener." placeholder:"URL"`
+	Base     string        `help:"Address of the API, without /api/v1." placeholder:"URL"`
+	Sandbox  string        `help:"Address of the sandbox listener." placeholder:"URL"`
+	Patience time.Duration `help:"How long to wait for what happens by itself, such as mail and webhooks." default:"20s"`
 	output
 }
 
-// How long the demo waits for something that happens by itself, and between two looks.
 const (
-	demoPatience = 20 * time.Second
-	demoPause    = 100 * time.Millisecond
-	demoTimeout  = 30 * time.Second // of one request
+	demoPause   = 100 * time.Millisecond // between two looks
+	demoTimeout = time.Minute            // of one request; what the app waits (contract/rules section 2)
 )
 
 // Run walks two customers through a running sandbox. It fails with the first answer that is not as it must be.
 func (d demoCommand) Run(ctx context.Context, p Program) error {
 	api := cmp.Or(strings.TrimRight(d.Base, "/"), "http://"+cmp.Or(p.variable("CCP_HTTP_ADDR"), "127.0.0.1:8010"))
 	box := cmp.Or(strings.TrimRight(d.Sandbox, "/"), "http://"+cmp.Or(p.variable("CCP_SANDBOX_ADDR"), "127.0.0.1:8011"))
-	w := &walk{ctx: ctx, out: p.Stdout, json: d.JSON, api: api, sandbox: box, started: time.Now(), browser: &http.Client{
+	w := &walk{ctx: ctx, out: p.Stdout, json: d.JSON, api: api, sandbox: box, patience: d.Patience, started: time.Now(), browser: &http.Client{
 		Timeout: demoTimeout,
 		// A redirect by the API would be a mistake: the app follows none.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -56,6 +55,7 @@ type walk struct {
 	json         bool
 	api, sandbox string
 	browser      *http.Client
+	patience     time.Duration
 	started      time.Time
 	steps        int
 	err          error
@@ -115,7 +115,7 @@ func (w *walk) do(r request) object {
 	}
 	began := time.Now()
 	answer, err := w.send(r.method, r.url, r.body, header)
-	for err == nil && r.until != nil && !r.until(answer) && time.Since(began) < demoPatience {
+	for err == nil && r.until != nil && !r.until(answer) && time.Since(began) < w.patience {
 		select {
 		case <-w.ctx.Done():
 			err = w.ctx.Err()
