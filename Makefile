@@ -9,7 +9,7 @@ run: ## the whole product offline: API, simulators, inbox
 test: ## all tests on both database engines (installs what they need on Debian and Ubuntu)
 	./test
 
-bench: ## measure, and print the table of docs/benchmarks.md
+bench: ## measure, and print the figures of docs/performance.md
 	go run ./bench
 
 soak: ## repeat the tests of faults and races until DURATION is over, default 30m
