@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 	chosen := false
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
 	if !chosen {
-		if err := flag.Set("test.parallel", "10"); err != nil {
+		if err := flag.Set("test.parallel", "16"); err != nil {
 			panic(err)
 		}
 	}
@@ -460,7 +460,7 @@ func (p *postOffice) to(address string) []mail.Message {
 // eventually polls until check holds.
 func (w *world) eventually(what string, check func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if check() {
 			return
 		}
@@ -480,6 +480,7 @@ func (w *world) idle() {
 // providers, and so on until nothing is left.
 func (w *world) stir(d time.Duration) {
 	w.t.Helper()
+	w.idle()
 	w.clock.Advance(d)
 	w.eventually("nothing to be due", func() bool {
 		return w.count(`SELECT COUNT(*) FROM kyc_records WHERE next_poll_at <= $1`, w.clock.Now()) == 0
@@ -666,6 +667,7 @@ func (w *world) customer() *customer {
 func (c *customer) wait(d time.Duration) {
 	c.t.Helper()
 	const stretch = 5 * 24 * time.Hour
+	c.w.idle()
 	for ; d > 0; d -= stretch {
 		c.w.clock.Advance(min(d, stretch))
 		tokens, err := c.w.people.Refresh(context.Background(), c.refresh)

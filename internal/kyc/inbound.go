@@ -101,6 +101,13 @@ func (s *Service) callbackSigned(secret string, header http.Header, body []byte)
 
 // keep stores a call and the job that works on it, together. After that it may be answered.
 func (s *Service) keep(ctx context.Context, m message, header http.Header, body []byte) error {
+	// A repetition costs a look, and nobody waits for it to write nothing.
+	if known, err := s.store.hasMessage(ctx, m); err != nil || known {
+		if err == nil {
+			s.metrics.inbound.WithLabelValues(m.provider, "repeated").Inc()
+		}
+		return err
+	}
 	headers := map[string]string{}
 	for name := range header {
 		// Only what may explain a signature; cookies and the like are none of our business.

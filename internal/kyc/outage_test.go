@@ -41,82 +41,71 @@ func TestIssuerDownForAnHour(t *testing.T) {
 	})
 }
 
-// What a provider or the things in front of it may answer instead of an answer.
+// Quirks of the wire that the documentation warns of, all of them at once and all the way: nobody notices.
+func TestQuirks(t *testing.T) {
+	eachChannel(t, func(t *testing.T, w *world) {
+		for _, kind := range []fault.Kind{fault.OddNumbers, fault.NoRequestID, fault.MissingDecision, fault.NullVendorData, fault.ISOTimestamp} {
+			w.fault("*", "*", kind, 0)
+		}
+		c := w.customer()
+		a := c.handedIn()
+		a.verdict(5, "")
+		c.becomes(stepReview)
+		a.verdict(2, "")
+		c.becomes(stepVerified)
+		a.verifiedOnce()
+	})
+}
+
+// What a provider, or a thing in front of it, may answer instead of an answer: it decides nothing, and the answer that comes
+// later does.
 func TestNoAnswerDecidesNothing(t *testing.T) {
-	type trouble struct {
-		provider string
-		kind     fault.Kind
-	}
-	for name, in := range map[string]trouble{
-		"issuer answers HTML":         {"pokepay", fault.HTML502},
-		"issuer answers 500":          {"pokepay", fault.HTTP500},
-		"issuer refuses every token":  {"pokepay", fault.ExpiredToken},
-		"issuer acts and is silent":   {"pokepay", fault.ActThenTimeout},
-		"issuer writes odd numbers":   {"pokepay", fault.OddNumbers},
-		"issuer gives no request id":  {"pokepay", fault.NoRequestID},
-		"didit answers HTML":          {"didit", fault.HTML502},
-		"didit answers 429":           {"didit", fault.RateLimited},
-		"didit answers 403":           {"didit", fault.Forbidden},
-		"didit answers without end":   {"didit", fault.ActThenTimeout},
-		"didit leaves decisions out":  {"didit", fault.MissingDecision},
-		"didit leaves references out": {"didit", fault.NullVendorData},
-		"didit writes other times":    {"didit", fault.ISOTimestamp},
+	for name, in := range map[string]struct {
+		provider, operation string
+		kind                fault.Kind
+	}{
+		"issuer answers HTML":        {"pokepay", "*", fault.HTML502},
+		"issuer answers 500":         {"pokepay", "*", fault.HTTP500},
+		"issuer refuses every token": {"pokepay", "*", fault.ExpiredToken},
+		"issuer is silent":           {"pokepay", "kyc_get", fault.ActThenTimeout},
+		"didit answers HTML":         {"didit", "*", fault.HTML502},
+		"didit answers 429":          {"didit", "*", fault.RateLimited},
+		"didit answers 403":          {"didit", "*", fault.Forbidden},
+		"didit is silent":            {"didit", "decision", fault.ActThenTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
-			harmless := in.kind == fault.OddNumbers || in.kind == fault.NoRequestID || in.kind == fault.MissingDecision || in.kind == fault.NullVendorData || in.kind == fault.ISOTimestamp
 			each(t, func(t *testing.T, w *world) {
 				c := w.customer()
-				a := c.start()
-				if harmless {
-					// All along, from the first call to the verdict: nobody notices.
-					w.fault(in.provider, "*", in.kind, 0)
-					a.page("approve", "")
-					c.becomes(stepProcessing)
-					w.eventually("the cardholder", func() bool { _, known := w.cardholder(a.agentUID); return known })
-					a.verdict(2, "")
-					c.becomes(stepVerified)
-					a.verifiedOnce()
-					return
-				}
-				operation := "*"
-				if in.kind == fault.ActThenTimeout {
-					operation = map[string]string{"pokepay": "kyc_get", "didit": "decision"}[in.provider]
-				}
+				var a attempt
 				if in.provider == "didit" {
-					w.fault(in.provider, operation, in.kind, 0)
+					a = c.start()
+					w.fault(in.provider, in.operation, in.kind, 0)
 					a.page("approve", "")
-					if err := a.poll(); err == nil {
-						t.Error("the fault does nothing")
-					}
-					c.is(stepSubmit)
 				} else {
-					a.page("approve", "")
-					c.becomes(stepProcessing)
-					w.eventually("the cardholder to be known to both", func() bool {
-						return w.count(`SELECT COUNT(*) FROM kyc_records WHERE id = $1 AND issuer_kyc_id IS NOT NULL`, a.recordID) == 1
-					})
-					w.fault(in.provider, operation, in.kind, 0)
+					a = c.handedIn()
+					w.fault(in.provider, in.operation, in.kind, 0)
 					a.verdict(3, "no")
-					if err := a.poll(); err == nil {
-						t.Error("the fault does nothing")
-					}
-					c.is(stepProcessing)
+				}
+				before := standingFrom(c.status())
+				if err := a.poll(); err == nil {
+					t.Error("the fault does nothing")
+				}
+				c.is(before)
+				if in.provider == "pokepay" {
 					a.verdict(2, "") // the issuer changes its mind while nobody can read it
 				}
 				w.faults.Clear()
-				rest()
-				w.stir(time.Minute)
-				rest()
-				w.stir(time.Minute)
+				for range 2 {
+					rest()
+					w.stir(time.Minute)
+				}
 				if in.provider == "didit" {
 					c.becomes(stepProcessing)
 					w.eventually("the cardholder", func() bool { _, known := w.cardholder(a.agentUID); return known })
 					a.verdict(2, "")
 				}
 				c.becomes(stepVerified)
-				if in.provider == "didit" {
-					a.verifiedOnce()
-				}
+				a.verifiedOnce()
 			}, via(kyc.ViaDidit), impatient)
 		})
 	}
@@ -356,6 +345,7 @@ func TestDeadlineDuringAnOutage(t *testing.T) {
 				a := c.handedIn()
 				a.verdict(5, "")
 				c.becomes(stepReview)
+				w.idle()
 				w.fault("pokepay", "*", fault.HTML502, 0)
 				w.fault("pokepay", "callback", fault.DropWebhook, 0)
 				c.wait(kyc.ReviewPeriod)

@@ -35,8 +35,11 @@ type Started struct {
 const (
 	// requestLease is how long an unanswered call for a session keeps others from making one: longer than the call can last.
 	requestLease = 45 * time.Second
-	waitStep     = 100 * time.Millisecond
-	waitAtMost   = 20 * time.Second
+	// How often and how long a request waits for the link that another one of the same customer is fetching: well within the
+	// time that a request has at all, however slow the database is.
+	waitAtLeast = 50 * time.Millisecond
+	waitStep    = 400 * time.Millisecond
+	waitAtMost  = 20 * time.Second
 )
 
 // Start gives the customer a link to the verification page: that of the attempt that is waiting for them, else of a new one.
@@ -55,7 +58,9 @@ func (s *Service) Start(ctx context.Context, c identity.Customer, a Applicant) (
 	if a, err = a.checked(s.Channel); err != nil {
 		return Started{}, err
 	}
-	for waited := time.Duration(0); ; waited += waitStep {
+	patience := time.NewTimer(waitAtMost)
+	defer patience.Stop()
+	for pause := waitAtLeast; ; pause = min(2*pause, waitStep) {
 		step, err := s.claim(ctx, c, a, eligible.Eligible)
 		if err != nil {
 			return Started{}, err
@@ -65,14 +70,14 @@ func (s *Service) Start(ctx context.Context, c identity.Customer, a Applicant) (
 			return *step.ready, nil
 		case step.call != nil:
 			return s.openSession(ctx, *step.call, step.applicant)
-		case waited >= waitAtMost:
-			return Started{}, ErrBusy.After(step.busyFor)
 		}
 		// Another request of the same customer is making the session: wait for its link.
 		select {
 		case <-ctx.Done():
 			return Started{}, ctx.Err()
-		case <-time.After(waitStep):
+		case <-patience.C:
+			return Started{}, ErrBusy.After(step.busyFor)
+		case <-time.After(pause):
 		}
 	}
 }

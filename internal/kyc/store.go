@@ -277,6 +277,13 @@ func (s store) addMessage(ctx context.Context, tx db.Tx, m message) (id int64, e
 	return id, err
 }
 
+// hasMessage tells whether the same event is stored already. Only addMessage decides it for good.
+func (s store) hasMessage(ctx context.Context, m message) (bool, error) {
+	var n int
+	err := s.db.QueryRow(ctx, `SELECT COUNT(*) FROM inbound_messages WHERE provider = $1 AND event_id = $2`, m.provider, m.eventID).Scan(&n)
+	return n > 0, err
+}
+
 func (s store) findMessage(ctx context.Context, id int64) (m message, err error) {
 	err = s.db.QueryRow(ctx, `SELECT id, provider, event_id, content_key, signature, headers, body, outcome, received_at
 		FROM inbound_messages WHERE id = $1`, id).
