@@ -92,12 +92,19 @@ func (a *API) wire(ctx context.Context, err error) *ErrorResponse {
 	default:
 		p = ErrInternal
 	}
+	e := a.envelope(info, p)
+	gone := errors.Is(err, context.Canceled) && ctx.Err() != nil
+	if e.status >= 500 && a.Log != nil && !gone {
+		a.Log.ErrorContext(ctx, "request failed", "request_id", info.id, "route", info.route(), "code", p.Code, "error", err)
+	}
+	return e
+}
+
+// envelope is the answer that tells of a problem.
+func (a *API) envelope(info *request, p *problem.Problem) *ErrorResponse {
 	status := statuses[p.Kind]
 	if status == 0 {
 		status = http.StatusInternalServerError
-	}
-	if status >= 500 && a.Log != nil && !errors.Is(err, context.Canceled) {
-		a.Log.ErrorContext(ctx, "request failed", "request_id", info.id, "route", info.route(), "code", p.Code, "error", err)
 	}
 	text := a.Texts.Get(info.locale, p.TextKey(), p.Params)
 	return &ErrorResponse{
@@ -107,9 +114,12 @@ func (a *API) wire(ctx context.Context, err error) *ErrorResponse {
 	}
 }
 
-// Reject writes an error outside of an operation.
+// reject writes an error outside of an operation.
 func (a *API) reject(w http.ResponseWriter, r *http.Request, p *problem.Problem) {
-	e := a.wire(r.Context(), p)
+	a.wire(r.Context(), p).write(w)
+}
+
+func (e *ErrorResponse) write(w http.ResponseWriter) {
 	for k, v := range e.GetHeaders() {
 		w.Header()[k] = v
 	}
@@ -142,17 +152,12 @@ func fromFramework(ctx context.Context, status int, errs []error) *ErrorResponse
 	if info.api == nil {
 		return &ErrorResponse{status: status}
 	}
-	var tooLarge *http.MaxBytesError
-	for _, err := range errs {
-		if errors.As(err, &tooLarge) {
-			return info.api.wire(ctx, ErrTooLarge)
-		}
-	}
 	switch {
 	case status == http.StatusRequestEntityTooLarge:
 		return info.api.wire(ctx, ErrTooLarge)
 	case status >= 500:
-		return info.api.wire(ctx, errors.Join(errs...))
+		// The framework calls it a fault of ours when a body ends early or is not chunked as announced.
+		return info.api.wire(ctx, unreadable(errors.Join(errs...)))
 	}
 	// Which fields, but never their values: they may be passwords.
 	var fields []string
@@ -165,6 +170,18 @@ func fromFramework(ctx context.Context, status int, errs []error) *ErrorResponse
 		}
 	}
 	return info.api.wire(ctx, ErrMalformed.With("Fields", strings.Join(fields, ", ")))
+}
+
+// unreadable says what became of a body that could not be read to its end.
+func unreadable(err error) error {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return ErrTooLarge
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return ErrMalformed.Because(err)
 }
 
 // Locales are the edge's own texts.

@@ -38,11 +38,7 @@ func (a *API) idempotent(ctx huma.Context, next func(huma.Context)) {
 	}
 	body, err := io.ReadAll(ctx.BodyReader())
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			err = ErrTooLarge
-		}
-		a.rejectOperation(ctx, err)
+		a.rejectOperation(ctx, unreadable(err))
 		return
 	}
 	caller, _ := ctx.Context().Value(callerKey{}).(string)

@@ -9,11 +9,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"path"
 	"regexp"
 	"runtime/debug"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
 	"github.com/comecomepay/comecomepay/internal/platform/problem"
@@ -100,7 +102,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 			}
 			a.Log.ErrorContext(ctx, "request panicked", "request_id", info.id, "route", r.Pattern, "panic", v, "stack", string(debug.Stack()))
 			if out.status == 0 {
-				a.reject(out, r, ErrInternal)
+				a.envelope(info, ErrInternal).write(out)
 			}
 		}
 		took := time.Since(start)
@@ -122,6 +124,10 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	if pattern == "" {
 		a.unknownRoute(out, r)
+		return
+	}
+	if !storable(r) {
+		a.reject(out, r, ErrMalformed)
 		return
 	}
 	a.mux.ServeHTTP(out, r)
@@ -179,6 +185,15 @@ func normalisePath(r *http.Request) {
 	u.Path, u.RawPath = cleaned, raw
 	r.URL = &u
 }
+
+// storable tells whether path and query are text that both databases can keep and compare: PostgreSQL refuses NUL and
+// what is not UTF-8.
+func storable(r *http.Request) bool {
+	query, err := url.QueryUnescape(r.URL.RawQuery)
+	return err == nil && isText(query) && isText(r.URL.Path)
+}
+
+func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
 // crossOrigin answers browsers' preflight requests; it tells whether the request is done.
 func (a *API) crossOrigin(w http.ResponseWriter, r *http.Request) bool {
