@@ -31,9 +31,15 @@ const (
 // Main runs the program with the process's arguments and environment. The first interrupt (Ctrl-C, SIGTERM) lets it
 // drain; the second one kills it.
 func Main() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // from now on a signal has its usual effect
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		signal.Stop(signals) // before the drain begins: from now on a signal has its usual effect
+		cancel()
+	}()
 	return Run(ctx, Program{Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr})
 }
 

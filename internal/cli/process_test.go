@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -151,9 +150,9 @@ func run(t *testing.T, environ []string, args ...string) (code int, stdout, stde
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	var out, errors bytes.Buffer
-	code = Run(ctx, Program{Args: args, Environ: append(slices.Clone(environ), "USER=tester"), Stdout: &out, Stderr: &errors})
-	return code, out.String(), errors.String()
+	var out, complaints bytes.Buffer
+	code = Run(ctx, Program{Args: args, Environ: append(slices.Clone(environ), "USER=tester"), Stdout: &out, Stderr: &complaints})
+	return code, out.String(), complaints.String()
 }
 
 func call(t *testing.T, method, address, body string) (int, map[string]any) {
@@ -451,18 +450,31 @@ func TestServeBesideProviders(t *testing.T) {
 		t.Errorf("freeze of nobody: exit %d: %s", code, complaints)
 	}
 
-	// Time, and the doctor.
+	// Time: the service has followed when a token has run out.
+	token := customerAt(t, api, box).token
 	if status, _ := call(t, http.MethodPost, box+"/control/clock", `{"advance":"720h"}`); status != http.StatusOK {
 		t.Fatalf("clock: %d", status)
 	}
 	eventually(t, func() error {
-		// Without the same time on both sides every webhook is stale and every token of the issuer's has run out.
-		code, out, complaints := run(t, nil, "demo", "--patience=2m", "--base", api, "--sandbox", box)
-		if code != exitDone {
-			return errors.New(out + complaints)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, api+"/didit/status", nil)
+		if err != nil {
+			return err
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return err
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusUnauthorized {
+			return fmt.Errorf("a token of a month ago is answered %d", response.StatusCode)
 		}
 		return nil
 	})
+	// Without the same time on both sides every webhook is stale.
+	if code, out, complaints := run(t, nil, "demo", "--patience=2m", "--base", api, "--sandbox", box); code != exitDone {
+		t.Errorf("demo a month later: exit %d\n%s%s", code, out, complaints)
+	}
 	if code, out, complaints := run(t, environ, "doctor"); code != exitDone {
 		t.Errorf("doctor: exit %d: %s%s", code, out, complaints)
 	}
