@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -71,14 +73,49 @@ func sqliteURL(t testing.TB) string {
 	return "sqlite://" + path
 }
 
-// The template's name carries the process: packages are tested in parallel.
+// One template per process, since packages are tested in parallel. Nothing tells when the process ends: whoever comes
+// later removes what is left over.
 var postgresTemplate = sync.OnceValues(func() (string, error) {
-	name := fmt.Sprintf("ccp_template_%d_%s", os.Getpid(), random())
+	removeOld()
+	name := newName("template")
 	if err := admin("CREATE DATABASE " + name); err != nil {
 		return "", err
 	}
 	return name, migrate(address(name))
 })
+
+// newName is the name of a database that says when it was made.
+func newName(kind string) string {
+	return fmt.Sprintf("ccp_%s_at_%d_%s", kind, time.Now().Unix(), random())
+}
+
+// tooOld is longer than any run of tests.
+const tooOld = 2 * time.Hour
+
+// removeOld drops databases of runs that ended long ago. It is only tidying: others may do the same at this moment.
+func removeOld() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	d, err := db.Open(ctx, os.Getenv(Variable), db.Options{MaxConns: 1})
+	if err != nil {
+		return // the caller is about to find out why
+	}
+	defer d.Close()
+	rows, err := d.Query(ctx, "SELECT datname FROM pg_database WHERE datname LIKE 'ccp%at%'")
+	names, err := db.Collect(rows, err, func(r db.Row) (name string, err error) { return name, r.Scan(&name) })
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		if made := madeAt.FindStringSubmatch(name); made != nil {
+			if unix, err := strconv.ParseInt(made[1], 10, 64); err == nil && time.Since(time.Unix(unix, 0)) > tooOld {
+				_, _ = d.Exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+			}
+		}
+	}
+}
+
+var madeAt = regexp.MustCompile(`^ccp_(?:template|test)_at_([0-9]+)_[0-9a-f]+$`)
 
 func postgresURL(t testing.TB) string {
 	t.Helper()
@@ -89,7 +126,7 @@ func postgresURL(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := "ccp_test_" + random()
+	name := newName("test")
 	if err := admin("CREATE DATABASE " + name + " TEMPLATE " + template); err != nil {
 		t.Fatal(err)
 	}
