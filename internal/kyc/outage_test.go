@@ -106,7 +106,7 @@ func TestNoAnswerDecidesNothing(t *testing.T) {
 				}
 				c.becomes(stepVerified)
 				a.verifiedOnce()
-			}, via(kyc.ViaDidit), impatient)
+			}, via(kyc.ViaDidit))
 		})
 	}
 }
@@ -174,7 +174,7 @@ func TestSessionWithoutAnAnswer(t *testing.T) {
 		}
 		a.verdict(2, "")
 		c.becomes(stepVerified)
-	}, impatient)
+	})
 }
 
 // While a session is being made by a call that nobody hears of any more, a second tap waits and is then told when to come back.
@@ -188,7 +188,7 @@ func TestTapDuringALostCall(t *testing.T) {
 		if w.billed() != 1 || c.records(false) != 1 {
 			t.Errorf("%d billed, %d attempts; want one of each", w.billed(), c.records(false))
 		}
-	}, impatient)
+	})
 }
 
 // A call that outlives its lease comes back to an attempt that was replaced: its link leads nowhere and is not given out.
@@ -265,7 +265,7 @@ func TestSessionRefusedForOurReasons(t *testing.T) {
 				if n := w.count(`SELECT COUNT(*) FROM operator_cases WHERE is_open = 1`); n != 0 {
 					t.Errorf("%d cases are left after the trouble is over", n)
 				}
-			}, via(tt.channel), impatient)
+			}, via(tt.channel))
 		})
 	}
 }
@@ -276,7 +276,7 @@ func TestSlowDidit(t *testing.T) {
 		w.fault("didit", "create_session", fault.Delay, 1, func(r *fault.Rule) { r.DelayMS = 300 })
 		c := w.customer()
 		a := c.start()
-		w.fault("didit", "decision", fault.Delay, 0, func(r *fault.Rule) { r.DelayMS = 5000 })
+		w.fault("didit", "decision", fault.Delay, 0, func(r *fault.Rule) { r.DelayMS = 20_000 })
 		a.page("approve", "")
 		if err := a.poll(); err == nil {
 			t.Error("the fault does nothing")
@@ -290,7 +290,7 @@ func TestSlowDidit(t *testing.T) {
 		a.verdict(2, "")
 		c.becomes(stepVerified)
 		a.verifiedOnce()
-	}, via(kyc.ViaDidit), impatient)
+	}, via(kyc.ViaDidit), func(p *plan) { p.limits.Timeout = 3 * time.Second })
 }
 
 // A session that is gone at Didit, by our own deletion or theirs.

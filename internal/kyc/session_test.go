@@ -411,7 +411,7 @@ func TestSubmissionWithoutAnAnswer(t *testing.T) {
 		if n := w.calls.of(callSubmit); n != 1 {
 			t.Errorf("%d submissions, want 1", n)
 		}
-	}, via(kyc.ViaDidit), impatient)
+	}, via(kyc.ViaDidit))
 }
 
 // The issuer broke down before it took the cardholder: once the lookup says so, they are sent again.

@@ -3,6 +3,7 @@ package kyc_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -146,45 +147,49 @@ func wantKeys(t testing.TB, what string, object fields, keys ...string) {
 
 // The rule of contract/money 10.4 number 5 at the door: without a usable fee nobody starts.
 func TestStartNeedsTheFee(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		standing kyc.FeeStanding
-		want     fields
-	}{
-		{kyc.FeeNone, fields{"eligible": false, "payment_status": "none", "required_action": "create_payment", "reason": "Please pay the card opening fee before you verify your identity."}},
-		{kyc.FeePending, fields{"eligible": false, "payment_status": "pending", "required_action": "complete_payment", "reason": "Your payment of the card opening fee is not complete yet. Please finish it first."}},
-		{kyc.FeeCompleted, fields{"eligible": true, "payment_status": "completed", "required_action": "", "reason": ""}},
-	} {
-		t.Run(string(tt.standing), func(t *testing.T) {
-			each(t, func(t *testing.T, w *world) {
-				c := w.customer()
-				r := w.call(http.MethodGet, "/kyc/eligibility", c.access, nil)
-				tt.want["status"], tt.want["payment_type"] = "success", "virtual"
-				if diff := cmp.Diff(tt.want, r.body); r.status != http.StatusOK || diff != "" {
-					t.Errorf("eligibility: %d\n%s", r.status, diff)
-				}
-				if tt.standing == kyc.FeeCompleted {
-					// It stays so after a rejection, so that the retry button works.
-					a := c.start()
-					a.verdict(3, "no")
-					c.becomes(stepRejected(3, "no"))
-					if r := w.call(http.MethodGet, "/kyc/eligibility", c.access, nil); r.body["eligible"] != true {
-						t.Errorf("after a rejection: %s", r.raw)
-					}
-					c.start()
-					return
-				}
+	var paid sync.Map // customer's id: standing
+	each(t, func(t *testing.T, w *world) {
+		c := w.customer()
+		key := fmt.Sprint(w.url, c.id)
+		for _, tt := range []struct {
+			standing                 kyc.FeeStanding
+			eligible                 bool
+			payment, action, because string
+		}{
+			{kyc.FeeNone, false, "none", "create_payment", "Please pay the card opening fee before you verify your identity."},
+			{kyc.FeePending, false, "pending", "complete_payment", "Your payment of the card opening fee is not complete yet. Please finish it first."},
+			{kyc.FeeCompleted, true, "completed", "", ""},
+		} {
+			paid.Store(key, tt.standing)
+			r := w.call(http.MethodGet, "/kyc/eligibility", c.access, nil)
+			want := fields{"status": "success", "payment_type": "virtual", "eligible": tt.eligible, "payment_status": tt.payment, "required_action": tt.action, "reason": tt.because}
+			if diff := cmp.Diff(want, r.body); r.status != http.StatusOK || diff != "" {
+				t.Errorf("%s: %d\n%s", tt.standing, r.status, diff)
+			}
+			if !tt.eligible {
 				c.tryStart(entries()).refused(t, 400, "KYC_FEE_UNPAID")
 				if c.records(false) != 0 || w.billed() != 0 {
-					t.Error("something was begun all the same")
+					t.Errorf("%s: something was begun all the same", tt.standing)
 				}
-			}, func(p *plan) {
-				p.options = func(o *kyc.Options) {
-					o.Fee = func(context.Context, int64) (kyc.FeeStanding, error) { return tt.standing, nil }
-				}
-			})
-		})
-	}
+			}
+		}
+		// It stays so after a rejection, so that the retry button works.
+		a := c.start()
+		a.verdict(3, "no")
+		c.becomes(stepRejected(3, "no"))
+		if r := w.call(http.MethodGet, "/kyc/eligibility", c.access, nil); r.body["eligible"] != true {
+			t.Errorf("after a rejection: %s", r.raw)
+		}
+		c.start()
+	}, func(p *plan) {
+		p.options = func(o *kyc.Options) {
+			url := o.PublicURL
+			o.Fee = func(_ context.Context, userID int64) (kyc.FeeStanding, error) {
+				standing, _ := paid.Load(fmt.Sprint(url, userID))
+				return standing.(kyc.FeeStanding), nil
+			}
+		}
+	})
 }
 
 // What the issuer's words at the start of an attempt lead to; a refused attempt leaves nothing open.
@@ -223,20 +228,17 @@ func TestStartRefusedByTheIssuer(t *testing.T) {
 				c.is(stepSubmit)
 			})
 		}
-	})
-}
-
-// The customer's address belongs to a cardholder of somebody else: known to the issuer, not to us.
-func TestEmailOfAForeignCardholder(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		c := w.customer()
-		if err := w.issuer.AddForeignEmail(context.Background(), c.email); err != nil {
-			t.Fatal(err)
-		}
-		c.tryStart(entries()).refused(t, 400, "KYC_EMAIL_TAKEN")
-		if w.billed() != 0 {
-			t.Errorf("%d sessions billed", w.billed())
-		}
+		t.Run("an address of a cardholder of somebody else", func(t *testing.T) {
+			c := w.with(t).customer()
+			if err := w.issuer.AddForeignEmail(context.Background(), c.email); err != nil {
+				t.Fatal(err)
+			}
+			before := w.billed()
+			c.tryStart(entries()).refused(t, 400, "KYC_EMAIL_TAKEN")
+			if w.billed() != before {
+				t.Error("a session was billed")
+			}
+		})
 	})
 }
 
@@ -363,17 +365,9 @@ func TestStartWithAnyBody(t *testing.T) {
 			t.Errorf("%d attempts", c.records(false))
 		}
 		c.start()
-	})
-}
-
-// Keys that the app does not send today are no reason to refuse what it sends.
-func TestUnknownKeys(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		c := w.customer()
-		in := entries()
-		in["new_in_the_next_version"] = []int{1}
-		if r := c.tryStart(in); r.status != http.StatusOK {
-			t.Errorf("%d %s", r.status, r.raw)
+		// Keys that the app does not send today are no reason to refuse what it sends.
+		if r := c.tryStart(text(func(in fields) { in["new_in_the_next_version"] = []int{1} })); r.status != http.StatusOK {
+			t.Errorf("unknown key: %d %s", r.status, r.raw)
 		}
 	})
 }
