@@ -133,18 +133,19 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 	defer cancel()
 	var conn net.Conn
-	client, err := s.client(func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := s.dial(ctx, network, address)
-		conn = c
+	client, err := s.client(func(dialing context.Context, network, address string) (net.Conn, error) {
+		c, err := s.dial(dialing, network, address)
+		if err == nil {
+			conn = c
+			// The library's deadline starts anew with each step; closing the connection is what ends one early, and the last.
+			context.AfterFunc(ctx, func() { _ = c.Close() })
+		}
 		return c, err
 	})
 	if err != nil {
 		return err
 	}
 	session, err := client.DialToSMTPClientWithContext(ctx)
-	if conn != nil {
-		defer func() { _ = conn.Close() }()
-	}
 	if err != nil {
 		stage := "opening the session" // greeting, TLS, login
 		if conn == nil {
@@ -152,9 +153,6 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 		}
 		return deliveryError(ctx, stage, err)
 	}
-	// The library's deadline starts anew with each step; closing the connection is what ends a step early.
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
 	if err := client.SendWithSMTPClient(session, msg); err != nil && !msg.IsDelivered() {
 		return deliveryError(ctx, "sending", err)
 	}

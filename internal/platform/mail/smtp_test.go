@@ -346,7 +346,8 @@ func TestSendToSilentServer(t *testing.T) {
 	result := make(chan error, 1)
 	go func() { result <- sender(t, c).Send(ctx, message()) }()
 	<-accepted
-	<-accepted // the second connection: the one with the long timeout
+	<-accepted                         // the second connection: the one with the long timeout
+	time.Sleep(100 * time.Millisecond) // so that Send waits for the greeting, not for the connection
 	cancel()
 	select {
 	case err := <-result:
