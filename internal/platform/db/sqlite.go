@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -49,6 +50,13 @@ func openSQLite(ctx context.Context, path string, o Options) (*Lite, error) {
 	}
 	if err := os.MkdirAll(filepath.Dir(abs), 0o700); err != nil {
 		return nil, fmt.Errorf("database directory: %w", err)
+	}
+	// Nobody but the owner may read customers' data. SQLite gives its other files the same mode. A file that exists is not
+	// opened here: closing it would drop SQLite's locks on it.
+	if f, err := os.OpenFile(abs, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600); err == nil {
+		_ = f.Close()
+	} else if !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("create database: %w", err)
 	}
 	l := &Lite{path: abs}
 	if l.writer, err = openHandle(sqliteDSN(abs, true), o.Trace); err != nil {
