@@ -194,6 +194,31 @@ func TestGuessingPasswordsInParallel(t *testing.T) {
 	})
 }
 
+// One tap too many is no guess: the same request many times at once is one try, right or wrong.
+func TestParallelLogIn(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		u := w.signUp("once@example.com")
+		logIn := func(password string) map[string]int {
+			return parallel(64, func(int) error {
+				_, err := w.LogIn(context.Background(), from(1), u.email, secret.NewText(password))
+				return err
+			})
+		}
+		for range 3 { // also when they do not all meet
+			if outcomes := logIn(goodPassword); outcomes[""] != 64 {
+				t.Errorf("right: %v", outcomes)
+			}
+		}
+		w.idle()
+		if n := len(w.post.to(u.email)); n != 2 {
+			t.Errorf("%d mails, want that of the sign-up and one of the log-in", n)
+		}
+		if outcomes := logIn("Wrong-Guess1!"); outcomes["INVALID_CREDENTIALS"] != 64 {
+			t.Errorf("wrong: %v", outcomes)
+		}
+	})
+}
+
 func TestParallelSignUpSendsOneMail(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		outcomes := parallel(64, func(i int) error {

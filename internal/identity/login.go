@@ -3,11 +3,15 @@ package identity
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/problem"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
 )
+
+// loginTimeout ends a try whose callers are all gone.
+const loginTimeout = time.Minute
 
 // LogIn checks a password and mails a code, without which nobody is signed in (contract/accounts 1.4). Every try counts as
 // a failure until the password has turned out right, so that tries in parallel cannot slip through. An address that is
@@ -23,9 +27,26 @@ func (s *Service) LogIn(ctx context.Context, client Client, email string, passwo
 	if password.Empty() {
 		return "", ErrPasswordRequired
 	}
-	err = s.logIn(ctx, client, box, password)
+	err = s.logInOnce(ctx, client, box, password)
 	s.metrics.login("password", err)
 	return box.address, err
+}
+
+// logInOnce lets the same request, sent many times at once, be one try: an impatient customer does not lock themselves out. A
+// caller that gives up does not take the others' try away.
+func (s *Service) logInOnce(ctx context.Context, client Client, box mailbox, password secret.Text) error {
+	same := string(s.vault.Hash("log-in", client.Address, box.address, password.Reveal()))
+	try := s.logins.DoChan(same, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loginTimeout)
+		defer cancel()
+		return nil, s.logIn(ctx, client, box, password)
+	})
+	select {
+	case result := <-try:
+		return result.Err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (s *Service) logIn(ctx context.Context, client Client, box mailbox, password secret.Text) error {

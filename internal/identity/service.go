@@ -14,6 +14,7 @@ import (
 	"github.com/alexedwards/argon2id"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
@@ -53,6 +54,7 @@ type Service struct {
 	keys          []signingKey
 	passwordCost  *argon2id.Params
 	passwordSlots *semaphore.Weighted
+	logins        singleflight.Group // tries of a password that are being checked
 	dummyHash     string
 	defaultLocale i18n.Locale
 	brand         string
