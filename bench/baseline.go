@@ -32,25 +32,25 @@ import (
 // text of only those situations that the measured data have.
 
 // statusQuery is the query of the package kyc, word for word.
-const statusQuery = `SELECT ` + identity.StandingColumns + `, r.id, r.agent_uid, r.channel, r.status, r.issuer_status, r.issuer_reason, r.reason_code,
-	r.asked_at, r.created_at, r.updated_at
+const statusQuery = `SELECT ` + identity.StandingColumns + `, COALESCE(r.id, 0), COALESCE(r.agent_uid, ''), COALESCE(r.status, ''),
+	COALESCE(r.issuer_status, 0), COALESCE(r.issuer_reason, ''), COALESCE(r.reason_code, ''), r.asked_at, r.created_at, r.updated_at
 	FROM ` + identity.StandingFrom + ` LEFT JOIN kyc_records r ON r.id = (SELECT k.id FROM kyc_records k WHERE k.user_id = $1
 	ORDER BY CASE k.status WHEN 'approved' THEN 0 ELSE 1 END, k.id DESC LIMIT 1)`
 
 // foundRow is a row of statusQuery.
 type foundRow struct {
-	userID                                      *int64
-	userStatus, kycStatus, locale               *string
-	blocked                                     *bool
-	revoked, expires                            *time.Time
-	id, issuer                                  *int64
-	agentUID, channel, status, reason, itsCause *string
-	asked, created, updated                     *time.Time
+	userID                             int64
+	userStatus, kycStatus, locale      string
+	blocked                            bool
+	revoked, expires                   *time.Time
+	id, issuer                         int64
+	agentUID, status, reason, itsCause string
+	asked, created, updated            *time.Time
 }
 
 func (f *foundRow) dest() []any {
 	return []any{&f.userID, &f.userStatus, &f.kycStatus, &f.blocked, &f.revoked, &f.expires, &f.locale,
-		&f.id, &f.agentUID, &f.channel, &f.status, &f.issuer, &f.reason, &f.itsCause, &f.asked, &f.created, &f.updated}
+		&f.id, &f.agentUID, &f.status, &f.issuer, &f.reason, &f.itsCause, &f.asked, &f.created, &f.updated}
 }
 
 type statusAnswer struct {
@@ -105,21 +105,21 @@ func serveBaseline(ctx context.Context) error {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		if f.userID == nil || f.expires == nil || f.revoked != nil || !time.Now().Before(*f.expires) || *f.userStatus == "closed" {
+		if f.userID == 0 || f.expires == nil || f.revoked != nil || !time.Now().Before(*f.expires) || f.userStatus == "closed" {
 			http.Error(w, "no session", http.StatusUnauthorized)
 			return
 		}
 		a := statusAnswer{Status: "success", KYC: "none", CanSubmit: true, Message: none}
-		if f.id != nil {
-			a.Latest = &latestRecord{ID: *f.id, AgentUID: *f.agentUID, Status: *f.status, Issuer: 1,
+		if f.id != 0 {
+			a.Latest = &latestRecord{ID: f.id, AgentUID: f.agentUID, Status: f.status, Issuer: 1,
 				Created: f.created.UTC().Format(time.RFC3339), Updated: f.updated.UTC().Format(time.RFC3339)}
-			switch *f.status {
+			switch f.status {
 			case "approved":
 				a.KYC, a.CanSubmit, a.Message, a.Latest.Issuer = "verified", false, verified, 2
 			case "processing":
 				a.KYC, a.CanSubmit, a.Message = "pending", false, processing
 			case "rejected":
-				a.KYC, a.Message, a.Latest.Issuer, a.Latest.FailReason = "rejected", rejected, 3, *f.reason
+				a.KYC, a.Message, a.Latest.Issuer, a.Latest.FailReason = "rejected", rejected, 3, f.reason
 			}
 		}
 		w.Header().Set("Content-Type", "application/json")

@@ -93,7 +93,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	out := &statusWriter{ResponseWriter: w}
 	h := out.Header()
 	maps.Copy(h, securityHeaders)
-	h.Set("X-Request-ID", info.id)
+	h.Set("X-Request-Id", info.id) // in the form that Set need not bring it to
 
 	defer func() {
 		if v := recover(); v != nil {
@@ -168,7 +168,10 @@ func (a *API) unknownRoute(w http.ResponseWriter, r *http.Request) {
 // none is answered by a redirect.
 func normalisePath(r *http.Request) {
 	clean := func(p string) string {
-		p = path.Clean("/" + p)
+		if !strings.HasPrefix(p, "/") {
+			p = "/" + p
+		}
+		p = path.Clean(p)
 		if rest, ok := strings.CutPrefix(p, apiPrefix); ok && (rest == "" || rest[0] == '/') {
 			p = path.Clean("/" + rest)
 		}
@@ -265,7 +268,7 @@ var requestIDForm = regexp.MustCompile(`^[A-Za-z0-9_.:-]{8,64}$`)
 
 // requestID takes over the id that a proxy gave, if it is harmless.
 func requestID(r *http.Request) string {
-	if id := r.Header.Get("X-Request-ID"); id != "" && requestIDForm.MatchString(id) {
+	if id := r.Header.Get("X-Request-Id"); id != "" && requestIDForm.MatchString(id) {
 		return id
 	}
 	var b [12]byte

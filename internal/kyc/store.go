@@ -61,24 +61,24 @@ func (s store) current(ctx context.Context, q db.Querier, userID int64) (Record,
 }
 
 // statusQuery answers GET /didit/status in one round trip: whether the session stands, and the record that speaks for its customer.
-const statusQuery = `SELECT ` + identity.StandingColumns + `, r.id, r.agent_uid, r.channel, r.status, r.issuer_status, r.issuer_reason, r.reason_code,
-	r.asked_at, r.created_at, r.updated_at
+// It is the query that is asked most. A missing record comes as zeros rather than NULLs: they are cheaper to read.
+const statusQuery = `SELECT ` + identity.StandingColumns + `, COALESCE(r.id, 0), COALESCE(r.agent_uid, ''), COALESCE(r.status, ''),
+	COALESCE(r.issuer_status, 0), COALESCE(r.issuer_reason, ''), COALESCE(r.reason_code, ''), r.asked_at, r.created_at, r.updated_at
 	FROM ` + identity.StandingFrom + ` LEFT JOIN kyc_records r ON r.id = ` + currentID
 
-// standing reads what statusQuery finds. The record's ID is 0 if the customer has never tried.
+// standing reads what statusQuery finds. The record's ID is 0 if the customer has never tried; otherwise it has what an
+// answer needs, and not more.
 func (s store) standing(ctx context.Context, c identity.Customer) (identity.Standing, Record, error) {
 	var st identity.Standing
-	var r Record
-	var id, issuer *int64
-	var uid, channel, status, text, code *string
 	var created, updated *time.Time
-	dest := append(st.Dest(), &id, &uid, &channel, &status, &issuer, &text, &code, &r.AskedAt, &created, &updated)
+	r := Record{UserID: c.ID}
+	dest := append(st.Dest(), &r.ID, &r.AgentUID, (*string)(&r.Status), (*int)(&r.Issuer), &r.IssuerReason, (*string)(&r.Reason),
+		&r.AskedAt, &created, &updated)
 	if err := s.db.QueryRow(ctx, statusQuery, c.ID, c.SessionID).Scan(dest...); err != nil {
 		return st, r, err
 	}
-	if id != nil {
-		r.ID, r.UserID, r.AgentUID, r.Channel, r.Status, r.Issuer = *id, c.ID, *uid, Channel(*channel), Status(*status), Verdict(*issuer)
-		r.IssuerReason, r.Reason, r.CreatedAt, r.UpdatedAt = *text, ReasonCode(*code), *created, *updated
+	if r.ID != 0 {
+		r.CreatedAt, r.UpdatedAt = *created, *updated
 	}
 	return st, r, nil
 }
