@@ -13,7 +13,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
@@ -102,10 +101,7 @@ func (a *API) ReadyWhen(check func(context.Context) error) { a.ready = check }
 func (a *API) Handler() http.Handler {
 	var h http.Handler = http.HandlerFunc(a.serve)
 	if a.Trace {
-		h = otelhttp.NewHandler(h, "http", otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string {
-			// The route would be better than the path, but it is known only later; a path may hold an address of mail.
-			return r.Method
-		}))
+		h = a.traced(h)
 	}
 	return h
 }
