@@ -98,7 +98,7 @@ func top(pkg string) string {
 	return name
 }
 
-// testOnly tells whether a package helps tests, such as dbtest.
+// testOnly tells whether a package helps tests, such as dbtest and browsertest.
 func testOnly(pkg string) bool { return strings.HasSuffix(pkg, "test") }
 
 // imports lists what each package of a tree imports from the module, in its files that are no tests.
@@ -202,6 +202,7 @@ func TestTheRuleItself(t *testing.T) {
 		{"internal/platform/db/dbtest", "migrations", true},
 		{"internal/platform/db/dbtest", "internal/identity", false},
 		{"internal/kyc", "internal/platform/db/dbtest", false},
+		{"internal/sandbox", "internal/platform/browsertest", false},
 		{"bench", "internal/platform/db/dbtest", true},
 		{"internal/provider/didit", "internal/provider", true},
 		{"internal/provider/didit", "internal/provider/pokepay", false},

@@ -6,19 +6,16 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/comecomepay/comecomepay/internal/api"
+	"github.com/comecomepay/comecomepay/internal/platform/browsertest"
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 )
 
@@ -60,115 +57,17 @@ func docsServer(t *testing.T) string {
 	return server.URL
 }
 
-// openBrowser starts a browser that has no page yet.
-func openBrowser(t *testing.T) context.Context {
-	t.Helper()
-	browser := ""
-	for _, name := range []string{"headless_shell", "headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
-		if found, err := exec.LookPath(name); err == nil {
-			browser = found
-			break
-		}
-	}
-	if browser == "" {
-		t.Fatal("no Chromium or Chrome: run ./test, which installs it")
-	}
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(browser), chromedp.NoSandbox,
-		chromedp.Flag("disable-gpu", true), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
-		chromedp.WSURLReadTimeout(time.Minute))...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-		defer cancel()
-		_ = chromedp.Cancel(end)
-	})
-	return ctx
-}
-
-// openPage opens a page in a tab of its own and waits until it shows operations. The second result lists what the page
-// has complained about so far: exceptions, errors of the console, breaches of the content security policy.
-func openPage(t *testing.T, browser context.Context, width int64, dark bool, address string) (context.Context, func() []string) {
-	t.Helper()
-	ctx, cancel := chromedp.NewContext(browser)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatal(err)
-	}
-	var mu sync.Mutex
-	var complaints []string
-	messages := chromedp.Console(ctx)
-	go func() {
-		for m, err := range messages {
-			if err != nil {
-				return
-			}
-			if m.Type == chromedp.ConsoleException || m.Type == "error" || m.Type == "warning" {
-				mu.Lock()
-				complaints = append(complaints, fmt.Sprintf("%s: %s (%s)", m.Type, m.Text, m.URL))
-				mu.Unlock()
-			}
-		}
-	}()
-	scheme := "light"
-	if dark {
-		scheme = "dark"
-	}
-	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}}); err != nil {
-		t.Fatal(err)
-	}
-	said := func() []string {
-		mu.Lock()
-		defer mu.Unlock()
-		return slices.Clone(complaints)
-	}
-	ready, cancel := context.WithTimeout(ctx, time.Minute)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ready, chromedp.EmulateViewport(width, 844), chromedp.Navigate(address), chromedp.WaitVisible(chromedp.CSS(".operation"))); err != nil {
-		t.Fatalf("%v; the page complains: %q", err, said())
-	}
-	return ready, said
-}
-
-// screenshots, if set, is a directory for pictures of the page, to look at by hand.
-var screenshots = os.Getenv("CCP_TEST_SCREENSHOTS")
-
 func TestDocsPage(t *testing.T) {
 	address := docsServer(t)
-	browser := openBrowser(t)
+	browser := browsertest.Start(t)
 	for _, tt := range []struct {
 		width int64
 		dark  bool
 	}{{390, false}, {390, true}, {1200, false}, {1200, true}} {
 		t.Run(fmt.Sprintf("%d dark=%t", tt.width, tt.dark), func(t *testing.T) {
-			ctx, complaints := openPage(t, browser, tt.width, tt.dark, address+"/docs#op-plant")
-			do := func(steps ...chromedp.Action[chromedp.Void]) {
-				t.Helper()
-				if err := chromedp.Do(ctx, steps...); err != nil {
-					t.Fatal(err)
-				}
-			}
-			text := func(selector string) string {
-				t.Helper()
-				s, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS(selector)))
-				if err != nil {
-					t.Fatalf("%s: %v", selector, err)
-				}
-				return s
-			}
-			ask := func(script string) string {
-				t.Helper()
-				s, err := chromedp.Run(ctx, chromedp.Evaluate[string]("String("+script+")"))
-				if err != nil {
-					t.Fatalf("%s: %v", script, err)
-				}
-				return s
-			}
+			page := browser.Open(t, browsertest.Look{Width: tt.width, Dark: tt.dark}, address+"/docs#op-plant")
+			do, text, ask := page.Do, page.Text, page.Ask
+			do(chromedp.WaitVisible(chromedp.CSS(".operation")))
 
 			if title := text("h1"); !strings.Contains(title, "ComeComePay") || !strings.Contains(title, "v9.8.7") {
 				t.Errorf("title %q", title)
@@ -204,19 +103,8 @@ func TestDocsPage(t *testing.T) {
 			}
 			ask(`document.querySelectorAll(".answers details, .deeper").forEach((d) => { d.open = true })`)
 			do(chromedp.WaitVisible(chromedp.CSS("#op-weather .answers details:last-child .sample")))
-			if wide := ask(`document.documentElement.scrollWidth + ">" + innerWidth`); wide != fmt.Sprintf("%d>%d", tt.width, tt.width) {
-				t.Errorf("the page is too wide: %s", wide)
-			}
-			if screenshots != "" {
-				picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
-				if err != nil {
-					t.Fatal(err)
-				}
-				name := fmt.Sprintf("docs-%d-dark-%t.png", tt.width, tt.dark)
-				if err := os.WriteFile(filepath.Join(screenshots, name), picture, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
+			page.Fits()
+			page.Picture(fmt.Sprintf("docs-%d-dark-%t", tt.width, tt.dark))
 
 			// Search by keyboard: the name of a field finds its operation, what fits nothing says so.
 			const shown = `[...document.querySelectorAll(".operation:not([hidden])")].map((d) => d.id)`
@@ -238,9 +126,7 @@ func TestDocsPage(t *testing.T) {
 			if got := ask(shown); got != "op-plant,op-weather" {
 				t.Errorf("after Escape %q is shown", got)
 			}
-			if list := complaints(); len(list) > 0 {
-				t.Errorf("the page complains: %q", list)
-			}
+			page.Quiet()
 		})
 	}
 }
