@@ -279,6 +279,9 @@ func (r reply) refused(t testing.TB, status int, code string) reply {
 	if r.body["status"] != "error" || len(r.body) != 6 {
 		t.Errorf("envelope %s", r.raw)
 	}
+	if challenged := r.header.Get("WWW-Authenticate") == "Bearer"; challenged != (status == 401) {
+		t.Errorf("%d with WWW-Authenticate %q", status, r.header.Values("WWW-Authenticate"))
+	}
 	if got := r.header.Get("Content-Type"); got != "application/json" {
 		t.Errorf("error of type %q", got)
 	}

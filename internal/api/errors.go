@@ -63,10 +63,14 @@ func (e *ErrorResponse) GetStatus() int { return e.status }
 
 // GetHeaders implements huma.HeadersError.
 func (e *ErrorResponse) GetHeaders() http.Header {
-	if e.retryAfter == 0 {
-		return nil
+	h := http.Header{}
+	if e.retryAfter != 0 {
+		h["Retry-After"] = []string{strconv.Itoa(e.retryAfter)}
 	}
-	return http.Header{"Retry-After": {strconv.Itoa(e.retryAfter)}}
+	if e.status == http.StatusUnauthorized {
+		h["Www-Authenticate"] = []string{"Bearer"} // RFC 9110, section 15.5.2
+	}
+	return h
 }
 
 // Error implements error.
