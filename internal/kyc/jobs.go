@@ -40,6 +40,7 @@ type metrics struct {
 	transitions *prometheus.CounterVec
 	polls       *prometheus.CounterVec
 	inbound     *prometheus.CounterVec
+	cases       *prometheus.GaugeVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -47,9 +48,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ccp_kyc_transitions_total", Help: "Changes of state of verification attempts."}, []string{"from", "to", "source"}),
 		polls:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ccp_kyc_polls_total", Help: "Rounds of questions to the providers."}, []string{"channel", "outcome"}),
 		inbound:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ccp_kyc_inbound_total", Help: "Calls of providers."}, []string{"provider", "result"}),
+		cases:       prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "ccp_operator_cases_open", Help: "What waits for an operator, counted once a minute."}, []string{"kind"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.transitions, m.polls, m.inbound)
+		reg.MustRegister(m.transitions, m.polls, m.inbound, m.cases)
 	}
 	return m
 }

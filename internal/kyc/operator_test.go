@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/comecomepay/comecomepay/internal/identity"
 	"github.com/comecomepay/comecomepay/internal/kyc"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
+	"github.com/comecomepay/comecomepay/internal/platform/db/dbtest"
 )
 
 // audited lists what operators did to an attempt: "olga kyc.rejected: stolen papers".
@@ -27,6 +31,33 @@ func (a attempt) audited() []string {
 		a.c.t.Fatal(err)
 	}
 	return list
+}
+
+// The metric counts what waits for a person.
+func TestOpenCasesAreCounted(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		metrics := prometheus.NewRegistry()
+		w := newWorld(t, d, asleep, func(p *plan) { p.options = func(o *kyc.Options) { o.Registry = metrics } })
+		a := w.customer().handedIn()
+		a.verdict(3, "unclear")
+		a.mustPoll()
+		a.verdict(2, "")
+		a.mustPoll()
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { w.Run(ctx) })
+		w.eventually("the count", func() bool {
+			n, err := testutil.GatherAndCount(metrics, "ccp_operator_cases_open")
+			return err == nil && n == 1
+		})
+		cancel()
+		running.Wait()
+		want := "# HELP ccp_operator_cases_open What waits for an operator, counted once a minute.\n# TYPE ccp_operator_cases_open gauge\n" +
+			`ccp_operator_cases_open{kind="kyc_late_approval"} 1` + "\n"
+		if err := testutil.GatherAndCompare(metrics, strings.NewReader(want), "ccp_operator_cases_open"); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // A yes that came too late to move the attempt waits for a person, who takes it.

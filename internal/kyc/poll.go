@@ -27,6 +27,7 @@ func (pollArgs) Kind() string { return "kyc_poll" }
 const (
 	sweepEvery = time.Second
 	sweepBatch = 100
+	countEvery = time.Minute
 	// pollLease is how long a claimed record is left alone: longer than a poll with its retries lasts.
 	pollLease = 90 * time.Second
 	// overdueGrace is how long a deadline waits for providers that do not answer: nothing is decided while they are away.
@@ -38,6 +39,9 @@ const (
 func (s *Service) Run(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
+	count := time.NewTicker(countEvery)
+	defer count.Stop()
+	s.countCases(ctx)
 	for ctx.Err() == nil {
 		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "kyc sweep failed", "error", err)
@@ -45,6 +49,8 @@ func (s *Service) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
+		case <-count.C:
+			s.countCases(ctx)
 		case id := <-s.hints:
 			if err := s.bringForward(ctx, id); err != nil && ctx.Err() == nil {
 				s.Log.WarnContext(ctx, "kyc hint failed", "record_id", id, "error", err)
@@ -73,6 +79,21 @@ func (s *Service) bringForward(ctx context.Context, id int64) error {
 		}
 		return nil
 	})
+}
+
+// countCases brings the metric of open cases up to date.
+func (s *Service) countCases(ctx context.Context) {
+	open, err := s.store.openCasesByKind(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.Log.WarnContext(ctx, "cases could not be counted", "error", err)
+		}
+		return
+	}
+	s.metrics.cases.Reset()
+	for kind, n := range open {
+		s.metrics.cases.WithLabelValues(kind).Set(float64(n))
+	}
 }
 
 func (s *Service) sweep(ctx context.Context) error {

@@ -257,6 +257,18 @@ func (s store) openCases(ctx context.Context) ([]Case, error) {
 	})
 }
 
+func (s store) openCasesByKind(ctx context.Context) (map[string]int64, error) {
+	open := map[string]int64{}
+	rows, err := s.db.Query(ctx, `SELECT kind, COUNT(*) FROM operator_cases WHERE is_open = 1 GROUP BY kind`)
+	_, err = db.Collect(rows, err, func(row db.Row) (kind string, err error) {
+		var n int64
+		err = row.Scan(&kind, &n)
+		open[kind] = n
+		return kind, err
+	})
+	return open, err
+}
+
 // message is a raw call of a provider.
 type message struct {
 	id                                    int64
