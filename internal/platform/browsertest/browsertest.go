@@ -26,6 +26,9 @@ const Variable = "CCP_TEST_SCREENSHOTS"
 // Patience is how long a page may take for whatever is waited for: a busy machine is many times slower than a quiet one.
 const Patience = 2 * time.Minute
 
+// height is that of every window, in CSS pixels.
+const height = 844
+
 // pause is the time between two looks at a page that is waited for.
 const pause = 25 * time.Millisecond
 
@@ -117,7 +120,7 @@ func attach(t testing.TB, browser context.Context, look Look, options ...chromed
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}}); err != nil {
 		t.Fatal(err)
 	}
-	p.Do(chromedp.EmulateViewport(look.Width, 844))
+	p.Do(chromedp.EmulateViewport(look.Width, height))
 	return p
 }
 
@@ -295,8 +298,20 @@ func (p *Page) Picture(name string) {
 func (p *Page) picture(name string) error {
 	ctx, cancel := context.WithTimeout(p.ctx, Patience)
 	defer cancel()
-	image, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	// The window grows to the page's length for it: a picture beyond the window's edge shifts pages that are written from
+	// right to left.
+	length, err := chromedp.Run(ctx, chromedp.Evaluate[int64]("document.documentElement.scrollHeight"))
 	if err != nil {
+		return err
+	}
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(p.look.Width, max(length, height))); err != nil {
+		return err
+	}
+	image, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		return err
+	}
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(p.look.Width, height)); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(os.Getenv(Variable), name+".png"), image, 0o644)

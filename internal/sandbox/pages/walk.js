@@ -229,8 +229,9 @@ async function ask() {
   if (final && walk.at === "decide") enter("result"); // the issuer decided by itself, or at its desk
   const verdict = byId("verdict");
   const reason = answer.latest_kyc?.fail_reason;
+  // The reason is in the customer's language; the invisible signs keep one in Arabic from turning the sentence around.
   const text = word === "verified" ? "Verified. This customer may have a card."
-    : word === "rejected" ? "Rejected" + (reason ? ": " + reason : ".") + " The customer can try again."
+    : word === "rejected" ? "Rejected" + (reason ? ": “\u2068" + reason + "\u2069”." : ".") + " The customer can try again."
     : "The status is “" + word + "”: not decided yet.";
   const news = verdict.hidden || verdict.textContent !== text;
   verdict.textContent = text;
@@ -241,6 +242,8 @@ async function ask() {
   const li = step("result");
   const again = li.querySelector('[data-run="again"]');
   const over = li.querySelector('[data-run="over"]');
+  // After a refusal the next attempt stands out, not the question that is answered.
+  li.querySelector('[data-run="result"]').classList.toggle("quiet", word === "rejected");
   again.hidden = word !== "rejected";
   over.hidden = !final;
   again.disabled = over.disabled = false;
@@ -275,6 +278,7 @@ function clear(name) {
   step(name).querySelector(".calls").replaceChildren();
   if (name === "result") {
     byId("verdict").hidden = true;
+    step("result").querySelector('[data-run="result"]').classList.remove("quiet");
     for (const b of step("result").querySelectorAll('[data-run="again"], [data-run="over"]')) b.hidden = true;
   }
 }
