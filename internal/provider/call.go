@@ -3,6 +3,8 @@ package provider
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go"
@@ -189,7 +192,7 @@ func (c *Caller) Do(ctx context.Context, call Call) (*Answer, error) {
 	case errors.Is(err, circuitbreaker.ErrOpen):
 		e.Outcome, e.Detail, e.Cause = Refused, "not sent, the provider fails too often", ErrCircuitOpen
 		e.RetryAfter = max(c.breaker.RemainingDelay(), time.Millisecond)
-		c.metrics.refusedByCircuit(c.provider, call.Operation)
+		c.metrics.withheld(c.provider, call.Operation)
 	case ctx.Err() != nil: // while waiting for the next attempt
 		e.Sent, e.Detail = true, "given up between attempts"
 	default:
@@ -200,14 +203,14 @@ func (c *Caller) Do(ctx context.Context, call Call) (*Answer, error) {
 
 // attempt sends the request once and counts it.
 func (c *Caller) attempt(ctx context.Context, call Call) (answer *Answer, failure *Error) {
-	outcome := Unknown
+	label := Unknown.String()
 	timer := prometheus.NewTimer(prometheus.ObserverFunc(func(seconds float64) {
-		c.metrics.observe(c.provider, call.Operation, outcome, seconds)
+		c.metrics.observe(c.provider, call.Operation, label, seconds)
 	}))
 	defer func() {
-		if outcome = OK; failure != nil {
+		if label = OK.String(); failure != nil {
 			failure.Provider, failure.Operation = c.provider, call.Operation
-			outcome = failure.Outcome
+			label = failure.label()
 		}
 		timer.ObserveDuration()
 	}()
@@ -301,15 +304,54 @@ func transportError(ctx context.Context, err error, neverConnected bool) *Error 
 	}
 	e := &Error{Outcome: Unknown, Sent: true, Detail: "the connection was lost", Cause: err}
 	if dial := (*net.OpError)(nil); neverConnected || errors.As(err, &dial) && dial.Op == "dial" {
-		e.Outcome, e.Sent, e.Detail = Refused, false, "no connection"
-	}
-	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
-		e.Detail += ", timed out"
+		e.Outcome, e.Sent, e.Detail, e.unreached = Refused, false, "no connection", true
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
-		e.Detail, e.blameless = e.Detail+", given up", true
+		e.Detail, e.blameless, e.unreached = e.Detail+", given up", true, false
+	} else if fault := connectionFault(err); fault != "" {
+		e.Detail += ", " + fault
 	}
 	return e
+}
+
+// connectionFault is the kind of what befell a connection, as far as it is known. It names no host, address or certificate.
+func connectionFault(err error) string {
+	var (
+		lookup      *net.DNSError
+		timeout     net.Error
+		certificate *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
+		alert       tls.AlertError
+		authority   x509.UnknownAuthorityError
+		host        x509.HostnameError
+		invalid     x509.CertificateInvalidError
+	)
+	switch {
+	case errors.As(err, &lookup) && lookup.IsNotFound:
+		return "name not found"
+	case errors.As(err, &lookup):
+		return "name cannot be looked up"
+	case errors.As(err, &authority):
+		return "certificate of an unknown authority"
+	case errors.As(err, &host):
+		return "certificate of another name"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "certificate expired or not yet valid"
+	case errors.As(err, &certificate):
+		return "certificate not accepted"
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
+		return "no TLS at that port"
+	case errors.As(err, &alert):
+		return "TLS refused"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused"
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+		return "no route to host"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "timed out"
+	default:
+		return ""
+	}
 }
 
 // unhealthy tells whether an attempt's error speaks against the provider's health.

@@ -1,15 +1,20 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -187,6 +192,79 @@ func TestRefusedOnlyIfCertainlyNotSent(t *testing.T) {
 	})
 }
 
+// Metrics and logs tell a provider that cannot be reached from one that says no, and name the kind of fault but no address.
+func TestCallsThatWereNotSentSayWhy(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := "http://" + listener.Addr().String()
+	listener.Close()
+	plain := serve(t, answerWith(200, "application/json", "{}"))
+	encrypted := httptest.NewUnstartedServer(answerWith(200, "application/json", "{}"))
+	encrypted.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshakes that fail
+	encrypted.StartTLS()
+	t.Cleanup(encrypted.Close)
+	fails := func(err error) func(context.Context, string, string) (net.Conn, error) {
+		return func(context.Context, string, string) (net.Conn, error) {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
+		}
+	}
+	never := func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, test := range map[string]struct {
+		ctx         context.Context
+		address     string
+		dial        func(context.Context, string, string) (net.Conn, error)
+		body        any
+		label, says string
+	}{
+		"nobody listens":        {address: closed, label: "unreachable", says: "no connection, connection refused"},
+		"unknown host":          {dial: fails(&net.DNSError{Err: "no such host", Name: "secret.example.test", IsNotFound: true}), label: "unreachable", says: "no connection, name not found"},
+		"name server away":      {dial: fails(&net.DNSError{Err: "server misbehaving", Name: "secret.example.test"}), label: "unreachable", says: "no connection, name cannot be looked up"},
+		"no route":              {dial: fails(os.NewSyscallError("connect", syscall.EHOSTUNREACH)), label: "unreachable", says: "no connection, no route to host"},
+		"silence":               {dial: never, label: "unreachable", says: "no connection, timed out"},
+		"unknown authority":     {address: encrypted.URL, label: "unreachable", says: "no connection, certificate of an unknown authority"},
+		"no TLS":                {address: strings.Replace(plain, "http", "https", 1), label: "unreachable", says: "no connection, no TLS at that port"},
+		"given up before":       {ctx: over, label: "not_sent", says: "given up"},
+		"cannot be written":     {body: func() {}, label: "not_sent", says: "cannot be written"},
+		"refused after sending": {address: serve(t, answerWith(403, "text/html", "<html>")), label: "refused", says: "HTTP 403"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			transport := http.DefaultTransport.(*http.Transport).Clone()
+			t.Cleanup(transport.CloseIdleConnections)
+			if test.dial != nil {
+				transport.DialContext = test.dial
+			}
+			limits := fast
+			limits.Timeout = 10 * time.Second
+			if name == "silence" {
+				limits.Timeout = 20 * time.Millisecond
+			}
+			caller := NewCaller(Options{Provider: "probe", Limits: limits, Transport: transport})
+			ctx, address := cmp.Or(test.ctx, t.Context()), cmp.Or(test.address, "http://secret.example.test")
+			_, err := caller.Do(ctx, Call{Operation: "probe", Method: "POST", URL: address, Body: test.body})
+			if e := failure(t, err); e.Outcome != Refused || e.Sent != (test.label == "refused") {
+				t.Errorf("outcome %v, sent %v", e.Outcome, e.Sent)
+			}
+			if Label(err) != test.label || !strings.HasPrefix(err.Error(), "probe probe: "+test.label+": ") || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("label %q, %q; want %q, %q", Label(err), err, test.label, test.says)
+			}
+			for _, hidden := range []string{"secret.example.test", "127.0.0.1"} {
+				if strings.Contains(err.Error(), hidden) {
+					t.Errorf("%q names %s", err, hidden)
+				}
+			}
+			if got := testutil.ToFloat64(caller.metrics.calls.WithLabelValues("probe", "probe", test.label)); got != 1 {
+				t.Errorf("counted %v times as %s, want once", got, test.label)
+			}
+		})
+	}
+}
+
 func TestOnlySafeCallsAreRepeated(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
@@ -275,7 +353,7 @@ func TestCircuitOpensAndCloses(t *testing.T) {
 		}
 	}
 	e := failure(t, err)
-	if !errors.Is(err, ErrCircuitOpen) || e.Outcome != Refused || e.Sent || e.RetryAfter <= 0 || !e.Temporary() {
+	if !errors.Is(err, ErrCircuitOpen) || e.Outcome != Refused || e.Sent || e.RetryAfter <= 0 || !e.Temporary() || Label(err) != "circuit_open" {
 		t.Fatalf("the circuit did not open: %+v", e)
 	}
 	if got := hits.Load(); got != 4 {
@@ -334,7 +412,7 @@ func TestMetricsAreSharedAndLabelled(t *testing.T) {
 		}
 	}
 	want := `
-# HELP ccp_provider_calls_total Calls to outside providers, every attempt counted, by outcome: ok, refused, unknown, or circuit_open for calls not sent.
+# HELP ccp_provider_calls_total Calls to outside providers, every attempt counted, by outcome: ok, refused, unknown; or, for calls not sent, unreachable, circuit_open, not_sent.
 # TYPE ccp_provider_calls_total counter
 ccp_provider_calls_total{operation="probe",outcome="ok",provider="one"} 2
 ccp_provider_calls_total{operation="probe",outcome="ok",provider="two"} 2

@@ -18,7 +18,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return &metrics{
 		calls: register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ccp_provider_calls_total",
-			Help: "Calls to outside providers, every attempt counted, by outcome: ok, refused, unknown, or circuit_open for calls not sent.",
+			Help: "Calls to outside providers, every attempt counted, by outcome: ok, refused, unknown; or, for calls not sent, unreachable, circuit_open, not_sent.",
 		}, labels)),
 		seconds: register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "ccp_provider_call_seconds",
@@ -46,13 +46,13 @@ func register[C prometheus.Collector](r prometheus.Registerer, collector C) C {
 	return collector
 }
 
-func (m *metrics) observe(provider, operation string, outcome Outcome, seconds float64) {
-	m.calls.WithLabelValues(provider, operation, outcome.String()).Inc()
-	m.seconds.WithLabelValues(provider, operation, outcome.String()).Observe(seconds)
+func (m *metrics) observe(provider, operation, label string, seconds float64) {
+	m.calls.WithLabelValues(provider, operation, label).Inc()
+	m.seconds.WithLabelValues(provider, operation, label).Observe(seconds)
 }
 
-func (m *metrics) refusedByCircuit(provider, operation string) {
-	m.calls.WithLabelValues(provider, operation, "circuit_open").Inc()
+func (m *metrics) withheld(provider, operation string) {
+	m.calls.WithLabelValues(provider, operation, labelCircuitOpen).Inc()
 }
 
 func (m *metrics) circuit(provider string, open bool) {

@@ -25,7 +25,7 @@ const (
 	Refused
 )
 
-// String is the outcome as a metric label: "ok", "refused" or "unknown".
+// String names the outcome: "ok", "refused" or "unknown". Metrics and logs tell more, see Label.
 func (o Outcome) String() string {
 	switch o {
 	case OK:
@@ -59,23 +59,28 @@ type Error struct {
 	Cause      error         // may be nil
 
 	blameless bool // the caller gave up by itself: says nothing about the provider's health
+	unreached bool // not sent, because no connection could be had
 }
 
-// Error gives provider, operation, outcome and our own description.
+// Error gives provider, operation, label and our own description.
 func (e *Error) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s: %s", e.Provider, e.Operation, e.Outcome)
-	if e.Detail != "" {
-		b.WriteString(": " + e.Detail)
+	text := e.Provider + " " + e.Operation + ": " + e.label()
+	if description := e.Description(); description != "" {
+		text += ": " + description
 	}
-	if e.Status != 0 {
-		fmt.Fprintf(&b, " (HTTP %d", e.Status)
-		if code := safeCode(e.Code); code != "" {
-			b.WriteString(", code " + code)
-		}
-		b.WriteByte(')')
+	return text
+}
+
+// Description is what went wrong, in our words, with the status and the code of the answer if there was one.
+func (e *Error) Description() string {
+	if e.Status == 0 {
+		return e.Detail
 	}
-	return b.String()
+	answer := fmt.Sprintf("(HTTP %d", e.Status)
+	if code := safeCode(e.Code); code != "" {
+		answer += ", code " + code
+	}
+	return strings.TrimSpace(e.Detail + " " + answer + ")")
 }
 
 // Unwrap gives the cause.
@@ -96,6 +101,40 @@ func OutcomeOf(err error) Outcome {
 		return e.Outcome
 	}
 	return Unknown
+}
+
+// The labels of calls that failed before they were sent; those of the others are the names of their outcomes.
+const (
+	labelUnreachable = "unreachable"  // no connection could be had
+	labelCircuitOpen = "circuit_open" // withheld, the provider fails too often
+	labelNotSent     = "not_sent"     // our own doing: the caller gave up, or the call is one that the client itself refuses
+)
+
+// Label says how a call came out, for metrics and logs: "ok"; "refused", the provider said no; "unknown", sent and without a usable
+// answer; "unreachable", no connection could be had; "circuit_open", withheld because the provider fails too often; "not_sent",
+// given up or refused by ourselves. The last three are certainly without effect, as Outcome says, and yet nobody has refused anything.
+// A call that was not sent because its login failed has the label of the login.
+func Label(err error) string {
+	if e := (*Error)(nil); errors.As(err, &e) {
+		return e.label()
+	}
+	return OutcomeOf(err).String()
+}
+
+func (e *Error) label() string {
+	earlier := (*Error)(nil)
+	switch {
+	case e.Sent || e.Outcome != Refused:
+		return e.Outcome.String()
+	case errors.As(e.Cause, &earlier):
+		return earlier.label()
+	case errors.Is(e.Cause, ErrCircuitOpen):
+		return labelCircuitOpen
+	case e.unreached:
+		return labelUnreachable
+	default:
+		return labelNotSent
+	}
 }
 
 // safeCode passes a code on only if it looks like one, so that free text never slips into a log.

@@ -117,10 +117,11 @@ func (c *Client) send(ctx context.Context, call provider.Call, token secret.Text
 	return c.caller.Do(ctx, call)
 }
 
-// loginFailed is the error of an operation that was not sent, because there is no token.
+// loginFailed is the error of an operation that was not sent, because there is no token. It says why there is none.
 func loginFailed(operation string, cause error) error {
-	e := &provider.Error{Provider: ProviderName, Operation: operation, Outcome: provider.Refused, Detail: "not sent, there is no token", Cause: cause}
+	e := &provider.Error{Provider: ProviderName, Operation: operation, Outcome: provider.Refused, Detail: "not sent, given up during the login", Cause: cause}
 	if login := (*provider.Error)(nil); errors.As(cause, &login) {
+		e.Detail = "not sent, no login: " + login.Description()
 		e.RetryAfter, e.StaffText = login.RetryAfter, login.StaffText
 	}
 	return e

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -133,13 +134,17 @@ func TestAuthenticationFailures(t *testing.T) {
 func TestLoginFailures(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
-		login http.HandlerFunc
-		calls int // of the login, for three operations within the pause
+		login       http.HandlerFunc
+		calls       int // of the login, for three operations within the pause
+		label, says string
 	}{
-		"wrong password": {envelopeAnswer(400, "null", "password error"), 1},
-		"HTML 502":       {rawAnswer(502, "text/html", "<html>"), 3},
-		"no token":       {envelopeAnswer(200, `{"token":""}`, "SUCCESS"), 3},
-		"no data":        {envelopeAnswer(200, `"succeed"`, "SUCCESS"), 3},
+		"wrong password": {envelopeAnswer(400, "null", "password error"), 1, "refused", "account or password not accepted (HTTP 200, code 400)"},
+		"HTTP 401":       {rawAnswer(401, "text/html", "<html>"), 1, "refused", "account or password not accepted (HTTP 401)"},
+		"wrong address":  {rawAnswer(404, "text/html", "<html>"), 1, "refused", "refused by the provider (HTTP 404)"},
+		"too many":       {rawAnswer(429, "application/json", `{"code":429}`), 1, "refused", "too many calls (HTTP 429"},
+		"HTML 502":       {rawAnswer(502, "text/html", "<html>"), 3, "unknown", "the provider failed (HTTP 502)"},
+		"no token":       {envelopeAnswer(200, `{"token":""}`, "SUCCESS"), 3, "unknown", "the answer cannot be read"},
+		"no data":        {envelopeAnswer(200, `"succeed"`, "SUCCESS"), 3, "unknown", "the answer cannot be read"},
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -151,6 +156,9 @@ func TestLoginFailures(t *testing.T) {
 				e := (*provider.Error)(nil)
 				if !errors.As(err, &e) || e.Outcome != provider.Refused || e.Sent || e.Operation != OpKYCGet || !e.Temporary() {
 					t.Fatalf("got %+v", err)
+				}
+				if provider.Label(err) != test.label || !strings.Contains(err.Error(), "not sent, no login: "+test.says) {
+					t.Errorf("label %q, %q; want %q, %q", provider.Label(err), err, test.label, test.says)
 				}
 				if strings.Contains(fmt.Sprintf("%v %+v", err, errors.Unwrap(err)), testPassword) {
 					t.Error("the password is in the error")
@@ -165,6 +173,40 @@ func TestLoginFailures(t *testing.T) {
 			s.clock.Advance(pauseAfterWrong)
 			if _, err := s.client.GetKYC(t.Context(), 7); err != nil {
 				t.Errorf("does not recover: %v", err)
+			}
+		})
+	}
+}
+
+// What keeps the login from its address is told by the operation that needed it, without the address.
+func TestLoginThatIsNotReached(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.NotFoundHandler())
+	address := server.URL
+	server.Close()
+	for name, test := range map[string]struct{ address, says string }{
+		"nobody listens": {address, "no login: no connection, connection refused"},
+		"unknown host":   {"http://nowhere.example.test", "no login: no connection, name not found"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			transport := http.DefaultTransport.(*http.Transport).Clone()
+			transport.DialContext = func(ctx context.Context, network, host string) (net.Conn, error) {
+				if strings.HasPrefix(host, "nowhere") {
+					return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Name: host, IsNotFound: true}}
+				}
+				return (&net.Dialer{}).DialContext(ctx, network, host)
+			}
+			s := newTestServer(t, func(c *Config) {
+				c.Transport = transport
+				c.Authenticator = EmailLogin{URL: test.address, Account: testAccount, Password: secret.NewText(testPassword)}
+			}, nil)
+			_, err := s.client.GetKYC(t.Context(), 7)
+			if provider.OutcomeOf(err) != provider.Refused || provider.Label(err) != "unreachable" || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("label %q: %v; want %q", provider.Label(err), err, test.says)
+			}
+			if strings.Contains(err.Error(), test.address) || strings.Contains(err.Error(), "nowhere") {
+				t.Errorf("%q names the address", err)
 			}
 		})
 	}

@@ -41,7 +41,7 @@ func (l EmailLogin) Authenticate(ctx context.Context, caller *provider.Caller) (
 	}
 	return login(ctx, caller, l.URL,
 		http.Header{"Origin": {origin}, "Referer": {origin}, "X-Platform": {"web"}},
-		map[string]any{"account": l.Account, "login_type": "email", "password": l.Password.Reveal(), "area_code": l.AreaCode}, "token")
+		map[string]any{"account": l.Account, "login_type": "email", "password": l.Password.Reveal(), "area_code": l.AreaCode}, "token", "account or password")
 }
 
 func (l EmailLogin) check() error {
@@ -74,7 +74,7 @@ func (l ApplicationLogin) Authenticate(ctx context.Context, caller *provider.Cal
 		return name
 	}
 	return login(ctx, caller, l.URL, nil, map[string]any{
-		or(l.IDField, "app_id"): l.AppID, or(l.SecretField, "app_secret"): l.AppSecret.Reveal()}, or(l.TokenField, "token"))
+		or(l.IDField, "app_id"): l.AppID, or(l.SecretField, "app_secret"): l.AppSecret.Reveal()}, or(l.TokenField, "token"), "application credentials")
 }
 
 func (l ApplicationLogin) check() error {
@@ -87,9 +87,12 @@ func (l ApplicationLogin) check() error {
 	return nil
 }
 
-func login(ctx context.Context, caller *provider.Caller, address string, header http.Header, body map[string]any, field string) (secret.Text, error) {
+func login(ctx context.Context, caller *provider.Caller, address string, header http.Header, body map[string]any, field, credentials string) (secret.Text, error) {
 	answer, err := caller.Do(ctx, provider.Call{Operation: OpLogin, Method: http.MethodPost, URL: address, Header: header, Body: body, Judge: judge})
 	if err != nil {
+		if e := (*provider.Error)(nil); errors.As(err, &e) && credentialsRefused(e) {
+			e.Detail = credentials + " not accepted"
+		}
 		return secret.Text{}, err
 	}
 	e, err := parseEnvelope(answer.Body)
@@ -103,6 +106,18 @@ func login(ctx context.Context, caller *provider.Caller, address string, header 
 		}
 	}
 	return secret.Text{}, unreadable(OpLogin, err)
+}
+
+// credentialsRefused tells a login that was understood and refused from one that met another address, another gateway or a limit.
+func credentialsRefused(e *provider.Error) bool {
+	if e.Status == http.StatusUnauthorized {
+		return true
+	}
+	refusal := (*Refusal)(nil)
+	if e.Outcome != provider.Refused || !errors.As(e.Cause, &refusal) || refusal.Code == "404" || refusal.Code == "429" {
+		return false
+	}
+	return e.Status == http.StatusOK || e.Status == http.StatusBadRequest || e.Status == http.StatusForbidden
 }
 
 // When a token is renewed (provider/pokepay.md section 1).
