@@ -155,7 +155,7 @@ func (s *Service) Poll(ctx context.Context, id, messageID int64) error {
 	}
 	asker := asking{Service: s, source: source, messageID: messageID}
 	r, askErr := asker.ask(ctx, r)
-	s.metrics.polls.WithLabelValues(string(r.Channel), provider.OutcomeOf(askErr).String()).Inc()
+	s.metrics.polls.WithLabelValues(string(r.Channel), provider.Label(askErr)).Inc()
 
 	// Whatever came of it, the record is looked at again in its time.
 	err = s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
