@@ -27,7 +27,7 @@ import (
 // Config is everything that can be set from outside. Each setting is one environment variable; its tags hold the
 // name, the default, and the explanation that the configuration page prints. A variable that is empty counts as not set.
 //
-// LoadConfig has checked every setting by itself. What a command needs beyond that it asks for with CheckStorage or CheckServe.
+// LoadConfig has checked every setting by itself, and what a command needs beyond that: CheckStorage or CheckServe.
 type Config struct {
 	General   GeneralConfig   `group:"General"`
 	HTTP      HTTPConfig      `group:"HTTP"`
@@ -67,7 +67,7 @@ type GeneralConfig struct {
 type HTTPConfig struct {
 	Addr            string         `env:"CCP_HTTP_ADDR" envDefault:"127.0.0.1:8010" doc:"Public listener, host:port. The app expects port 8010."`
 	OpsAddr         string         `env:"CCP_OPS_ADDR" envDefault:"127.0.0.1:8012" doc:"Listener of metrics, health and profiles, host:port. Keep it out of the public's reach."`
-	TrustedProxies  []netip.Prefix `env:"CCP_TRUSTED_PROXIES" doc:"Networks (CIDR, separated by commas) of the proxies in front, whose X-Forwarded-For is believed."`
+	TrustedProxies  []netip.Prefix `env:"CCP_TRUSTED_PROXIES" doc:"Networks (CIDR, separated by commas) of the proxies in front, whose X-Forwarded-For is believed. Behind a port that Docker publishes the proxy comes from the bridge, such as 172.16.0.0/12. Without it all customers behind a proxy share one address and its limits."`
 	CORSOrigins     []string       `env:"CCP_CORS_ORIGINS" doc:"Origins (separated by commas, such as https://console.example.com) whose pages may call from a browser."`
 	RatePerAddress  float64        `env:"CCP_RATE_PER_ADDRESS" envDefault:"20" doc:"Requests per second and network address; three seconds' worth may come at once. Counted in each replica."`
 	RatePerCustomer float64        `env:"CCP_RATE_PER_CUSTOMER" envDefault:"20" doc:"Requests per second and customer; three seconds' worth may come at once. Counted in each replica."`
@@ -137,7 +137,7 @@ type PokePayConfig struct {
 	AppIDField     string            `env:"CCP_POKEPAY_APP_ID_FIELD" envDefault:"app_id" doc:"Name of the application id in the login request, which is not documented."`
 	AppSecretField string            `env:"CCP_POKEPAY_APP_SECRET_FIELD" envDefault:"app_secret" doc:"Name of the application secret in the login request, which is not documented."`
 	TokenField     string            `env:"CCP_POKEPAY_APP_TOKEN_FIELD" envDefault:"token" doc:"Name of the token in the answer to an application login, which is not documented."`
-	Paths          map[string]string `env:"CCP_POKEPAY_PATHS" envKeyValSeparator:"=" doc:"Paths that are not as we believe: operation=METHOD path, separated by commas, such as recharge=POST card/{pt}/recharge."`
+	Paths          map[string]string `env:"CCP_POKEPAY_PATHS" envKeyValSeparator:"=" doc:"Paths that are not as we believe: operation=METHOD path, separated by commas, such as recharge=POST card/{pt}/recharge. The operations are listed at the end of this page."`
 	AgentUIDParam  string            `env:"CCP_POKEPAY_AGENT_UID_PARAM" envDefault:"agent_uid" doc:"Query parameter that finds a KYC by our own reference."`
 	CallbackKey    secret.Text       `env:"CCP_POKEPAY_CALLBACK_KEY" doc:"Last segment of the callback address, at least 16 letters, digits, - or _: nobody can guess it, and the issuer signs nothing. Not set: no callbacks are taken, and polling has to do."`
 	CallbackSecret secret.Text       `env:"CCP_POKEPAY_CALLBACK_SECRET" doc:"Signs callbacks in the sandbox; the issuer is not known to sign any. If it is set, callbacks without a good signature are refused."`
@@ -197,11 +197,15 @@ func (k *TokenKeys) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// LoadConfig reads the configuration from an environment as os.Environ gives it. A variable CCP_… that is no setting, and a
-// value that cannot be used, is an error that names the variable and never repeats a value; as many as can be found are
-// reported at once. CCP_TEST_… is left to the tests.
-func LoadConfig(environ []string) (Config, error) {
-	return load(given(environ))
+// Need is what a command needs beyond settings that can be used, such as Config.CheckServe: an error for each setting, which
+// begins with its name.
+type Need func(Config) error
+
+// LoadConfig reads the configuration from an environment as os.Environ gives it. A variable CCP_… that is no setting, a value
+// that cannot be used, and what the needs miss, is an error that names the variable and never repeats a value; all are reported
+// at once. CCP_TEST_… is left to the tests.
+func LoadConfig(environ []string, needs ...Need) (Config, error) {
+	return load(given(environ), needs...)
 }
 
 // LoadSandboxConfig is LoadConfig for the command sandbox: in development, and every provider and the mail server on loopback,
@@ -213,15 +217,12 @@ func LoadSandboxConfig(environ []string) (Config, error) {
 	}
 	chosen := Environment(values["CCP_ENV"]) == Development
 	values["CCP_ENV"] = string(Development)
-	c, err := load(values)
+	c, err := load(values, Config.checkOffline)
 	if err != nil {
 		return Config{}, err
 	}
 	if !chosen {
 		c.sources["CCP_ENV"] = FromDevelopment
-	}
-	if err := c.checkOffline(); err != nil {
-		return Config{}, err
 	}
 	return c, nil
 }
@@ -244,7 +245,7 @@ func given(environ []string) map[string]string {
 	return values
 }
 
-func load(values map[string]string) (Config, error) {
+func load(values map[string]string, needs ...Need) (Config, error) {
 	known := map[string]bool{}
 	c := Config{sources: map[string]Source{}}
 	for s := range c.settings() {
@@ -271,14 +272,43 @@ func load(values map[string]string) (Config, error) {
 		}
 	}
 	problems = append(problems, c.parse(values)...)
-	if len(problems) == 0 { // else a check would complain about what could not be read
-		c.complete()
-		problems = c.check()
+	wrong := map[string]bool{} // settings with a complaint; one that could not be read would look as if it were not set
+	note := func() {
+		for _, p := range problems {
+			name, _, _ := strings.Cut(p.Error(), ":")
+			wrong[name] = true
+		}
+	}
+	note()
+	c.complete()
+	problems = append(problems, except(wrong, c.check())...)
+	note()
+	for _, need := range needs {
+		problems = append(problems, except(wrong, split(need(c)))...)
 	}
 	if err := errors.Join(problems...); err != nil {
 		return Config{}, err
 	}
 	return c, nil
+}
+
+// except leaves out the problems of settings that are known to be wrong.
+func except(known map[string]bool, problems []error) []error {
+	return slices.DeleteFunc(problems, func(p error) bool {
+		name, _, _ := strings.Cut(p.Error(), ":")
+		return known[name]
+	})
+}
+
+// split takes errors apart that errors.Join has joined.
+func split(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return slices.Clone(joined.Unwrap())
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
 }
 
 // parse fills the groups. It goes group by group, because the library names a field and not the variable.
@@ -446,6 +476,9 @@ func (c *Config) check() []error {
 			refuse(name, "must be an absolute http or https address without user, query and fragment")
 		}
 	}
+	if strings.HasSuffix(c.General.PublicURL, "/api/v1") {
+		refuse("CCP_PUBLIC_URL", "must be without /api/v1, which is appended where it is needed")
+	}
 	if scheme, rest, _ := strings.Cut(c.Database.URL, "://"); rest == "" || !slices.Contains([]string{"sqlite", "postgres", "postgresql"}, scheme) {
 		refuse("CCP_DATABASE_URL", "must be sqlite://path or postgres://user:password@host/name")
 	}
@@ -471,7 +504,9 @@ func (c *Config) check() []error {
 		refuse("CCP_BRAND", "must be one line of text")
 	}
 	if _, err := pokepay.Operations(c.PokePay.Paths); err != nil {
-		refuse("CCP_POKEPAY_PATHS", err.Error())
+		for _, p := range split(err) {
+			refuse("CCP_POKEPAY_PATHS", p.Error())
+		}
 	}
 	if key := c.PokePay.CallbackKey.Reveal(); key != "" && (len(key) < 16 || strings.Trim(key, letters+"0123456789-_") != "") {
 		refuse("CCP_POKEPAY_CALLBACK_KEY", "must be at least 16 letters, digits, - or _")
@@ -590,7 +625,8 @@ func loopbackHost(host string) bool {
 
 // unknownSetting names a variable that is no setting, and the one that was probably meant.
 func unknownSetting(name string, known map[string]bool) error {
-	best, distance := "", 4 // more than three letters apart is another word
+	// More than a third of its letters apart, or more than three, is another word.
+	best, distance := "", min((len(name)-len(prefix))/3, 3)+1
 	for _, candidate := range slices.Sorted(maps.Keys(known)) {
 		if d := editDistance(name, candidate); d < distance {
 			best, distance = candidate, d

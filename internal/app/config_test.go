@@ -140,6 +140,7 @@ func TestBadValuesAreNamedAndNotRepeated(t *testing.T) {
 		{"CCP_SANDBOX_ADDR", ":8011", "loopback"},
 		{"CCP_SANDBOX_SMTP_ADDR", "192.0.2.1:25", "loopback"},
 		{"CCP_PUBLIC_URL", canary, "absolute"},
+		{"CCP_PUBLIC_URL", "https://pay.example.com/api/v1/", "without /api/v1"},
 		{"CCP_PUBLIC_URL", "https://user:" + canary + "@pay.example.com", "absolute"},
 		{"CCP_DATABASE_URL", "mysql://root:" + canary + "@db/x", "postgres://"},
 		{"CCP_DATABASE_MAX_CONNS", canary, "whole number"},
@@ -162,7 +163,7 @@ func TestBadValuesAreNamedAndNotRepeated(t *testing.T) {
 		{"CCP_POKEPAY_AUTH", canary, "password or application"},
 		{"CCP_POKEPAY_AREA_CODE", "+852x", "whole number"},
 		{"CCP_POKEPAY_PATHS", canary, "METHOD path"},
-		{"CCP_POKEPAY_PATHS", "nosuch=POST kyc", "no such operation"},
+		{"CCP_POKEPAY_PATHS", "nosuch=POST kyc", "no such operation: \"nosuch\"; there are kycInit, "},
 		{"CCP_POKEPAY_CALLBACK_KEY", "short", "at least 16"},
 		{"CCP_POKEPAY_CALLBACK_KEY", "with/a/slash/in/it/" + canary, "at least 16"},
 		{"CCP_SMTP_ADDR", "smtp.example.com", "host:port"},
@@ -182,6 +183,8 @@ func TestBadValuesAreNamedAndNotRepeated(t *testing.T) {
 		{"CCP_OTEL_SAMPLE_RATIO", "1.5", "between 0 and 1"},
 		{"CCP_SANDBOX_KYC", "reject", "approve or not set"},
 		{"CCP_HTP_ADDR", canary, "did you mean CCP_HTTP_ADDR?"},
+		{"CCP_ENB", canary, "did you mean CCP_ENV?"},
+		{"CCP_SMTP_ADRES", canary, "did you mean CCP_SMTP_ADDR?"},
 		{"CCP_WHATEVER_IT_IS", canary, "no such setting"},
 		{"CCP_http_addr", canary, "no such setting"},
 	} {
@@ -200,11 +203,31 @@ func TestBadValuesAreNamedAndNotRepeated(t *testing.T) {
 	}
 }
 
+// Nobody has to mend one problem to see the next: unknown names, values that cannot be read, values that must not be, and what is
+// missing are told together, each setting once.
 func TestAllProblemsAtOnce(t *testing.T) {
-	_, err := LoadConfig([]string{"CCP_NOPE_NOPE=1", "CCP_REQUEST_TIMEOUT=soon", "CCP_HASH_KEY=x"})
-	for _, name := range []string{"CCP_NOPE_NOPE", "CCP_REQUEST_TIMEOUT"} {
-		if err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("%v does not name %s", err, name)
+	_, err := LoadConfig([]string{"CCP_NOPE_NOPE=1", "CCP_REQUEST_TIMEOUT=soon", "CCP_HASH_KEY=x", "CCP_PUBLIC_URL=pay", "CCP_TOKEN_KEYS=y",
+		"CCP_POKEPAY_PATHS=a=POST x,kycInit=nothing"}, Config.CheckServe)
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	var got []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		name, _, _ := strings.Cut(line, ":")
+		got = append(got, name)
+	}
+	want := []string{"CCP_NOPE_NOPE", "CCP_REQUEST_TIMEOUT", "CCP_TOKEN_KEYS", "CCP_HASH_KEY", "CCP_POKEPAY_PATHS", "CCP_POKEPAY_PATHS", "CCP_PUBLIC_URL",
+		"CCP_DATA_KEYSET", "CCP_SMTP_ADDR", "CCP_MAIL_FROM", "CCP_POKEPAY_ACCOUNT", "CCP_POKEPAY_PASSWORD"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s\n%v", diff, err)
+	}
+}
+
+// A name is suggested only if it is probably the one that was meant.
+func TestOnlyCloseNamesAreSuggested(t *testing.T) {
+	for _, name := range []string{"CCP_FOO", "CCP_X", "CCP_ADDRESS", "CCP_MAIL"} {
+		if _, err := LoadConfig([]string{name + "=1"}); err == nil || strings.Contains(err.Error(), "did you mean") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

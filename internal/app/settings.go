@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
+	"github.com/comecomepay/comecomepay/internal/provider/pokepay"
 )
 
 // Source says where a setting's value comes from.
@@ -180,6 +181,24 @@ func ConfigurationPage() string {
 			meaning += " One of: " + choice(choices) + "."
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.name, standard, strings.ReplaceAll(meaning, "|", "\\|"))
+	}
+	b.WriteString("\n## PokePay's operations\n\n" +
+		"What `CCP_POKEPAY_PATHS` may name. A path is relative to `CCP_POKEPAY_URL`; it may hold the placeholders of the third column, each as a whole segment, and with GET " +
+		"it must hold those of the default. How well a default is known: CONFIRMED, seen in a working integration; CONFIRMED (text), written in a description; STRONG, from two " +
+		"sources; INFERRED, a guess.\n\n" +
+		"Metrics, traces and logs use these names, and `login` for the login, whose address is `CCP_POKEPAY_LOGIN_URL`. Fault rules of the sandbox write those that it simulates with " +
+		"an underscore: `kyc_init`, `kyc_submit`, `kyc_list`, `kyc_get`. The operations of Didit have the same names everywhere.\n\n" +
+		"| operation | default | placeholders | known |\n|---|---|---|---|\n")
+	operations, err := pokepay.Operations(nil)
+	if err != nil {
+		panic(err) // a constant table
+	}
+	for _, o := range operations {
+		var places []string
+		for _, name := range o.Params {
+			places = append(places, "`{"+name+"}`")
+		}
+		fmt.Fprintf(&b, "| `%s` | `%s %s` | %s | %s |\n", o.Name, o.Method, o.Path, strings.Join(places, ", "), o.Mark)
 	}
 	return b.String()
 }

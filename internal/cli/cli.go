@@ -125,9 +125,9 @@ func (p Program) variable(name string) (value string) {
 	return value
 }
 
-// config reads the configuration.
-func (p Program) config() (app.Config, error) {
-	c, err := app.LoadConfig(p.Environ)
+// config reads the configuration and checks what the command needs of it.
+func (p Program) config(needs ...app.Need) (app.Config, error) {
+	c, err := app.LoadConfig(p.Environ, needs...)
 	if err != nil {
 		return c, configurationError{err}
 	}

@@ -41,12 +41,9 @@ func (o operator) identity() (identity.Operator, error) {
 
 // withServices runs an operator's act on the open services.
 func withServices(ctx context.Context, p Program, act func(*app.Services) error) error {
-	c, err := p.config()
+	c, err := p.config(app.Config.CheckStorage)
 	if err != nil {
 		return err
-	}
-	if err := c.CheckStorage(); err != nil {
-		return configurationError{err}
 	}
 	s, err := app.OpenServices(ctx, c, app.Extras{Log: p.logger(c)})
 	if err != nil {

@@ -12,12 +12,9 @@ type serveCommand struct{}
 
 // Run serves until ctx ends.
 func (serveCommand) Run(ctx context.Context, p Program) error {
-	c, err := p.config()
+	c, err := p.config(app.Config.CheckServe)
 	if err != nil {
 		return err
-	}
-	if err := c.CheckServe(); err != nil {
-		return configurationError{err}
 	}
 	a, err := app.New(ctx, c, app.Extras{Log: p.logger(c)})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -103,11 +104,12 @@ var operations = []Operation{
 // GET. All that is wrong is reported at once.
 func Operations(overrides map[string]string) ([]Operation, error) {
 	table := slices.Clone(operations)
+	var unknown []string
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(overrides)) {
 		at := slices.IndexFunc(table, func(o Operation) bool { return o.Name == name })
 		if at < 0 {
-			problems = append(problems, fmt.Errorf("pokepay path of %q: no such operation", name))
+			unknown = append(unknown, strconv.Quote(name))
 			continue
 		}
 		changed, err := table[at].override(overrides[name])
@@ -116,6 +118,13 @@ func Operations(overrides map[string]string) ([]Operation, error) {
 			continue
 		}
 		table[at] = changed
+	}
+	if len(unknown) > 0 {
+		var known []string
+		for _, o := range operations {
+			known = append(known, o.Name)
+		}
+		problems = append(problems, fmt.Errorf("no such operation: %s; there are %s", strings.Join(unknown, ", "), strings.Join(known, ", ")))
 	}
 	return table, errors.Join(problems...)
 }
