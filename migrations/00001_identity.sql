@@ -24,7 +24,7 @@ CREATE TABLE users (
     updated_at     TIMESTAMPTZ NOT NULL
 );
 
--- Somebody who has begun to sign up and has no account yet.
+-- Somebody who has begun to sign up. For a day it stays when the account is made, which then is what counts.
 CREATE TABLE registrations (
     email_index    BYTEA NOT NULL PRIMARY KEY,
     row_ref        TEXT NOT NULL,

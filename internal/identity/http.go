@@ -31,12 +31,12 @@ type (
 	verifyRequest struct {
 		Email        string `json:"email" example:"amina@example.com"`
 		Code         string `json:"otp_code" doc:"Five digits, as mailed." example:"04821"`
-		ReferralCode string `json:"referral_code,omitempty" doc:"Taken if none was given before."`
+		ReferralCode string `json:"referral_code,omitempty" doc:"Taken if none was given before." example:"K7QX2MVP"`
 	}
 	setPasswordRequest struct {
 		Email        string `json:"email" example:"amina@example.com"`
 		Password     string `json:"password" doc:"At least 8 characters, among them A-Z, a digit and a sign." example:"Harbour-Lights7!"`
-		ReferralCode string `json:"referral_code,omitempty" doc:"Taken if none was given before."`
+		ReferralCode string `json:"referral_code,omitempty" doc:"Taken if none was given before." example:"K7QX2MVP"`
 	}
 	loginRequest struct {
 		Email    string `json:"email" example:"amina@example.com"`
@@ -171,7 +171,7 @@ func (s *Service) Register(a *api.API) {
 
 	api.Register(a, api.Operation{
 		ID: "sign-up", Method: http.MethodPost, Path: "/auth/signup", Access: api.Public, Tag: tagAuth,
-		Summary: "Begin to sign up: a code is mailed", Errors: []int{400, 422, 429},
+		Summary: "Begin to sign up: a code is mailed", Errors: []int{400},
 	}, func(ctx context.Context, in *input[signUpRequest]) (*output[stepResponse], error) {
 		email, err := s.SignUp(ctx, ClientFrom(ctx), in.Body.Email, in.Body.ReferralCode)
 		if err != nil {
@@ -182,7 +182,7 @@ func (s *Service) Register(a *api.API) {
 
 	api.Register(a, api.Operation{
 		ID: "verify-sign-up", Method: http.MethodPost, Path: "/auth/verify", Access: api.Public, Tag: tagAuth,
-		Summary: "Prove the address with the mailed code", Errors: []int{400, 422, 429},
+		Summary: "Prove the address with the mailed code", Errors: []int{400},
 	}, func(ctx context.Context, in *input[verifyRequest]) (*output[verifyResponse], error) {
 		v, err := s.Verify(ctx, ClientFrom(ctx), in.Body.Email, in.Body.Code, in.Body.ReferralCode)
 		if err != nil {
@@ -194,7 +194,7 @@ func (s *Service) Register(a *api.API) {
 	api.Register(a, api.Operation{
 		ID: "set-password", Method: http.MethodPost, Path: "/auth/set-password", Access: api.Public, Tag: tagAuth,
 		Summary:  "End the sign-up: the account is made",
-		Describe: "Within 15 minutes after POST /auth/verify for the same address, once.", Errors: []int{400, 422, 429},
+		Describe: "Within 15 minutes after POST /auth/verify for the same address, once.", Errors: []int{400},
 	}, func(ctx context.Context, in *input[setPasswordRequest]) (*output[signedInResponse], error) {
 		out, err := s.SetPassword(ctx, ClientFrom(ctx), in.Body.Email, secret.NewText(in.Body.Password), in.Body.ReferralCode)
 		if err != nil {
@@ -206,7 +206,7 @@ func (s *Service) Register(a *api.API) {
 	api.Register(a, api.Operation{
 		ID: "log-in", Method: http.MethodPost, Path: "/auth/login", Access: api.Public, Tag: tagAuth,
 		Summary:  "Check the password; a code is mailed",
-		Describe: "Wrong credentials are 400, a locked address is 429; neither is ever 401.", Errors: []int{400, 422, 429},
+		Describe: "Wrong credentials are 400, a locked address is 429; neither is ever 401.", Errors: []int{400},
 	}, func(ctx context.Context, in *input[loginRequest]) (*output[stepResponse], error) {
 		email, err := s.LogIn(ctx, ClientFrom(ctx), in.Body.Email, secret.NewText(in.Body.Password))
 		if err != nil {
@@ -217,7 +217,7 @@ func (s *Service) Register(a *api.API) {
 
 	api.Register(a, api.Operation{
 		ID: "verify-log-in", Method: http.MethodPost, Path: "/auth/verify-login-otp", Access: api.Public, Tag: tagAuth,
-		Summary: "Sign in with the mailed code", Errors: []int{400, 422, 429},
+		Summary: "Sign in with the mailed code", Errors: []int{400},
 	}, func(ctx context.Context, in *input[codeRequest]) (*output[signedInResponse], error) {
 		out, err := s.VerifyLogin(ctx, ClientFrom(ctx), in.Body.Email, in.Body.Code)
 		if err != nil {
@@ -229,7 +229,7 @@ func (s *Service) Register(a *api.API) {
 	api.Register(a, api.Operation{
 		ID: "resend-code", Method: http.MethodPost, Path: "/auth/resend-otp", Access: api.Public, Tag: tagAuth,
 		Summary:  "Mail another code of the pending step",
-		Describe: "Answered alike whether a code is pending or not. Once a minute; sooner is 429 with Retry-After.", Errors: []int{400, 422, 429},
+		Describe: "Answered alike whether a code is pending or not. Once a minute; sooner is 429 with Retry-After.", Errors: []int{400},
 	}, func(ctx context.Context, in *input[emailRequest]) (*output[messageResponse], error) {
 		if err := s.Resend(ctx, ClientFrom(ctx), in.Body.Email); err != nil {
 			return nil, err
@@ -241,7 +241,8 @@ func (s *Service) Register(a *api.API) {
 		ID: "refresh-tokens", Method: http.MethodPost, Path: "/auth/refresh", Access: api.Public, Tag: tagAuth,
 		Summary: "Exchange a refresh token for fresh tokens",
 		Describe: "Whoever comes within a minute with a token that was just exchanged gets usable tokens as well. " +
-			"A token that was exchanged longer ago ends the session. Whatever is wrong with the token is 401.", Errors: []int{401, 422},
+			"A token that was exchanged longer ago ends the session. Whatever is wrong with the token is 401, also when the request cannot be read.",
+		Unreadable: api.ErrUnauthenticated,
 	}, func(ctx context.Context, in *input[refreshRequest]) (*output[TokensResponse], error) {
 		t, err := s.Refresh(ctx, secret.NewText(in.Body.RefreshToken))
 		if err != nil {
@@ -252,7 +253,7 @@ func (s *Service) Register(a *api.API) {
 
 	api.Register(a, api.Operation{
 		ID: "forgot-password", Method: http.MethodPost, Path: "/auth/forgot-password", Access: api.Public, Tag: tagAuth,
-		Summary: "Mail a code for a new password", Describe: "Answered alike for addresses that are nobody's.", Errors: []int{400, 422, 429},
+		Summary: "Mail a code for a new password", Describe: "Answered alike for addresses that are nobody's.", Errors: []int{400},
 	}, func(ctx context.Context, in *input[emailRequest]) (*output[stepResponse], error) {
 		email, err := s.ForgotPassword(ctx, ClientFrom(ctx), in.Body.Email)
 		if err != nil {
@@ -263,7 +264,7 @@ func (s *Service) Register(a *api.API) {
 
 	api.Register(a, api.Operation{
 		ID: "check-reset-code", Method: http.MethodPost, Path: "/auth/verify-forgot-password-otp", Access: api.Public, Tag: tagAuth,
-		Summary: "Look whether a reset code is right", Describe: "The code stays usable for POST /auth/reset-password.", Errors: []int{400, 422, 429},
+		Summary: "Look whether a reset code is right", Describe: "The code stays usable for POST /auth/reset-password.", Errors: []int{400},
 	}, func(ctx context.Context, in *input[codeRequest]) (*output[stepResponse], error) {
 		email, err := s.CheckReset(ctx, ClientFrom(ctx), in.Body.Email, in.Body.Code)
 		if err != nil {
@@ -274,7 +275,7 @@ func (s *Service) Register(a *api.API) {
 
 	api.Register(a, api.Operation{
 		ID: "reset-password", Method: http.MethodPost, Path: "/auth/reset-password", Access: api.Public, Tag: tagAuth,
-		Summary: "Set a new password with the mailed code", Describe: "Ends every session of the customer.", Errors: []int{400, 422, 429},
+		Summary: "Set a new password with the mailed code", Describe: "Ends every session of the customer.", Errors: []int{400},
 	}, func(ctx context.Context, in *input[resetPasswordRequest]) (*output[messageResponse], error) {
 		b := in.Body
 		if err := s.ResetPassword(ctx, ClientFrom(ctx), b.Email, b.Code, secret.NewText(b.Password), secret.NewText(b.Confirmation)); err != nil {
@@ -285,7 +286,7 @@ func (s *Service) Register(a *api.API) {
 
 	api.Register(a, api.Operation{
 		ID: "log-out", Method: http.MethodPost, Path: "/auth/logout", Tag: tagAuth,
-		Summary: "End this session", Describe: "A body is not looked at.", Errors: []int{401},
+		Summary: "End this session", Describe: "A body is not looked at.",
 	}, func(ctx context.Context, _ *struct{}) (*output[messageResponse], error) {
 		if err := s.LogOut(ctx, CustomerFrom(ctx)); err != nil {
 			return nil, err
@@ -295,7 +296,7 @@ func (s *Service) Register(a *api.API) {
 
 	api.Register(a, api.Operation{
 		ID: "log-out-everywhere", Method: http.MethodPost, Path: "/auth/logout-all", Tag: tagAuth,
-		Summary: "End every session, this one included", Errors: []int{401},
+		Summary: "End every session, this one included",
 	}, func(ctx context.Context, _ *struct{}) (*output[messageResponse], error) {
 		if err := s.LogOutEverywhere(ctx, CustomerFrom(ctx)); err != nil {
 			return nil, err
@@ -305,7 +306,7 @@ func (s *Service) Register(a *api.API) {
 
 	api.Register(a, api.Operation{
 		ID: "list-sessions", Method: http.MethodGet, Path: "/user/sessions", Tag: tagProfile,
-		Summary: "The devices that are signed in", Errors: []int{401},
+		Summary: "The devices that are signed in",
 	}, func(ctx context.Context, _ *struct{}) (*output[sessionsResponse], error) {
 		list, err := s.Sessions(ctx, CustomerFrom(ctx))
 		if err != nil {
@@ -320,7 +321,7 @@ func (s *Service) Register(a *api.API) {
 
 	api.Register(a, api.Operation{
 		ID: "end-session", Method: http.MethodDelete, Path: "/user/sessions/{id}", Tag: tagProfile,
-		Summary: "Sign a device out", Errors: []int{401, 404},
+		Summary: "Sign a device out", Errors: []int{404},
 	}, func(ctx context.Context, in *sessionRequest) (*output[messageResponse], error) {
 		if err := s.EndSession(ctx, CustomerFrom(ctx), in.ID); err != nil {
 			return nil, err
@@ -330,7 +331,7 @@ func (s *Service) Register(a *api.API) {
 
 	api.Register(a, api.Operation{
 		ID: "get-profile", Method: http.MethodGet, Path: "/user/profile", Tag: tagProfile,
-		Summary: "The customer's own profile", Errors: []int{401},
+		Summary: "The customer's own profile",
 	}, func(ctx context.Context, _ *struct{}) (*output[profileResponse], error) {
 		p, err := s.Profile(ctx, CustomerFrom(ctx))
 		if err != nil {
@@ -342,7 +343,7 @@ func (s *Service) Register(a *api.API) {
 	api.Register(a, api.Operation{
 		ID: "update-profile", Method: http.MethodPut, Path: "/user/profile", Tag: tagProfile,
 		Summary:  "Change the customer's own profile",
-		Describe: "Fields that are missing stay as they are. account_type and referral_code are not looked at.", Errors: []int{400, 401, 403, 422},
+		Describe: "Fields that are missing stay as they are. account_type and referral_code are not looked at.", Errors: []int{400, 403},
 	}, func(ctx context.Context, in *input[profileRequest]) (*output[profileResponse], error) {
 		p, err := s.UpdateProfile(ctx, CustomerFrom(ctx), ProfileChange(in.Body))
 		if err != nil {

@@ -1,6 +1,8 @@
 package identity_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -64,6 +66,73 @@ func TestSignUpRefusals(t *testing.T) {
 			t.Errorf("referred_by: %s", p.raw)
 		}
 		w.refusedPost("/auth/set-password", fields{"email": "new@example.com", "password": goodPassword}, 400, "EMAIL_TAKEN")
+	})
+}
+
+// Setting a password sends no mail, so nobody may learn from it which addresses are customers'. Whoever has just proved
+// the mailbox is told.
+func TestSetPasswordTellsStrangersNothing(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		const email = "twice@example.com"
+		setPassword := func(email, code string) reply {
+			return w.refusedPost("/auth/set-password", fields{"email": email, "password": goodPassword}, 400, code)
+		}
+		w.post200("/auth/signup", fields{"email": email})
+		w.post200("/auth/verify", fields{"email": email, "otp_code": w.code(email, 1)})
+		w.post200("/auth/signup", fields{"email": email})
+		second := w.code(email, 2)
+		w.post200("/auth/set-password", fields{"email": email, "password": goodPassword})
+		// The answer was lost on the way, and the app tries again.
+		setPassword(email, "EMAIL_TAKEN")
+		w.clock.Advance(9 * time.Minute)
+		w.refusedPost("/auth/verify", fields{"email": email, "otp_code": second}, 400, "EMAIL_TAKEN")
+		w.clock.Advance(6*time.Minute - time.Second)
+		setPassword(email, "EMAIL_TAKEN")
+		w.clock.Advance(time.Second)
+
+		w.post200("/auth/signup", fields{"email": "begun@example.com"})
+		w.code("begun@example.com", 1)
+		known := setPassword(email, "EMAIL_NOT_VERIFIED")
+		for _, unknown := range []string{"stranger@example.com", "begun@example.com"} {
+			if r := setPassword(unknown, "EMAIL_NOT_VERIFIED"); r.text("message") != known.text("message") || r.text("details") != known.text("details") {
+				t.Errorf("the answer tells whether an address is known: %s %s", known.raw, r.raw)
+			}
+		}
+		if n := w.count(`SELECT COUNT(*) FROM users`); n != 1 {
+			t.Errorf("%d users", n)
+		}
+		// Nothing of it is left after a day.
+		w.clock.Advance(25 * time.Hour)
+		if err := w.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := w.count(`SELECT COUNT(*) FROM registrations`); n != 0 {
+			t.Errorf("%d registrations", n)
+		}
+	})
+}
+
+// Anybody can sign an address up and name their own referral code. Until the address is verified the last code counts, so the
+// owner's takes the place of a stranger's; from then on the first one does.
+func TestReferralCodeOfSignUp(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		const email = "invited@example.com"
+		friend, stranger := w.signUp("friend@example.com"), w.signUp("stranger@example.com")
+		signUp := func(code string) { w.post200("/auth/signup", fields{"email": email, "referral_code": code}) }
+		signUp(stranger.referral)
+		signUp(friend.referral)
+		w.refusedPost("/auth/signup", fields{"email": email, "referral_code": "ZZZZZZZZ"}, 400, "REFERRAL_CODE_UNKNOWN")
+		signUp("") // the form again, without
+		r := w.post200("/auth/verify", fields{"email": email, "otp_code": w.code(email, 1), "referral_code": stranger.referral})
+		if r.text("referral_code") != friend.referral {
+			t.Errorf("verify: %s, want %s", r.raw, friend.referral)
+		}
+		signUp(stranger.referral)
+		done := w.post200("/auth/set-password", fields{"email": email, "password": goodPassword, "referral_code": stranger.referral})
+		p := w.call(http.MethodGet, "/user/profile", done.text("access_token"), nil)
+		if p.body["user"].(map[string]any)["referred_by"] != friend.referral {
+			t.Errorf("referred by: %s, want %s", p.raw, friend.referral)
+		}
 	})
 }
 
@@ -294,6 +363,80 @@ func TestNonsense(t *testing.T) {
 				}
 				if r.status != 200 && (r.text("message") == "" || r.text("error") == "" || r.text("code") == "") {
 					t.Errorf("%s %s: %s", route.method, route.path, r.raw)
+				}
+			}
+		}
+		if strings.Contains(w.logs.String(), `"level":"ERROR"`) {
+			t.Errorf("faults were logged:\n%s", w.logs.String())
+		}
+	})
+}
+
+// One odd field among good ones gets further than nonsense everywhere: as far as whatever uses that field.
+func TestOneOddField(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		u := w.signUp("u@example.com")
+		const begun = "begun@example.com" // verified, without a password yet
+		w.post200("/auth/signup", fields{"email": begun})
+		w.post200("/auth/verify", fields{"email": begun, "otp_code": w.code(begun, 1)})
+
+		type field struct{ name, good string }
+		email, code, referral := field{"email", u.email}, field{"otp_code", "00000"}, field{"referral_code", u.referral}
+		routes := []struct {
+			method, path, token string
+			fields              []field
+		}{
+			{"POST", "/auth/signup", "", []field{{"email", "new@example.com"}, referral}},
+			{"POST", "/auth/verify", "", []field{{"email", "new@example.com"}, code, referral}},
+			{"POST", "/auth/set-password", "", []field{{"email", begun}, referral, {"password", goodPassword}}}, // the last may make the account
+			{"POST", "/auth/login", "", []field{email, {"password", goodPassword}}},
+			{"POST", "/auth/verify-login-otp", "", []field{email, code}},
+			{"POST", "/auth/resend-otp", "", []field{email}},
+			{"POST", "/auth/refresh", "", []field{{"refresh_token", u.refresh}}},
+			{"POST", "/auth/forgot-password", "", []field{email}},
+			{"POST", "/auth/verify-forgot-password-otp", "", []field{email, code}},
+			{"POST", "/auth/reset-password", "", []field{email, code, {"new_password", goodPassword}, {"confirm_password", goodPassword}}},
+			{"PUT", "/user/profile", u.access, []field{{"first_name", "Amina-Noor"}, {"last_name", "Haddad-Amin"}, {"phone", "+85291234567"}, {"date_of_birth", "1990-04-17"}}},
+		}
+		// In the place of as many bytes, so that the length is right; a lone surrogate is read as three.
+		oddities := []struct {
+			json  string
+			bytes int
+		}{{`\u0000`, 1}, {`\n`, 1}, {`\u001b`, 1}, {`\u007f`, 1}, {`'`, 1}, {`\u202e`, 3}, {`\ud800`, 3}, {`\ufeff`, 3}, {`𠮷`, 4}}
+		otherKinds := []string{"null", "5", "1e999", "true", "[]", "{}", `""`, `"` + strings.Repeat("x", 7000) + `"`, `"` + strings.Repeat("x", 70_000) + `"`}
+		for _, route := range routes {
+			send := func(odd field, value string) {
+				body := fields{}
+				for _, f := range route.fields {
+					body[f.name] = f.good
+				}
+				body[odd.name] = json.RawMessage(value)
+				// What the refusals count must not shut the door before the odd field.
+				for _, table := range []string{"guess_counters", "rate_windows"} {
+					if _, err := w.db.Exec(t.Context(), "DELETE FROM "+table); err != nil {
+						t.Fatal(err)
+					}
+				}
+				r := w.call(route.method, route.path, route.token, body)
+				said := fmt.Sprintf("%s %s with %s %.80s: %d %s", route.method, route.path, odd.name, value, r.status, r.raw)
+				switch {
+				case r.status >= 500, r.status == 401 && route.path != "/auth/refresh":
+					t.Error(said)
+				case r.status != 200 && (r.text("message") == "" || r.text("error") == "" || r.text("code") == ""):
+					t.Error(said)
+				case odd.name == "referral_code" && len(value) < 50 && value[0] == '"' && value != `""` && r.text("code") != "REFERRAL_CODE_UNKNOWN":
+					t.Error(said)
+				}
+			}
+			for _, f := range route.fields {
+				for _, odd := range oddities {
+					send(f, `"`+odd.json+f.good[odd.bytes:]+`"`)
+					send(f, `"`+f.good[:len(f.good)-odd.bytes]+odd.json+`"`)
+				}
+			}
+			for _, f := range route.fields {
+				for _, value := range otherKinds {
+					send(f, value)
 				}
 			}
 		}

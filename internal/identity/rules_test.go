@@ -208,10 +208,15 @@ func TestReferences(t *testing.T) {
 	seen := map[string]bool{}
 	for range 500 {
 		ref, err := s.newReference(12)
-		if err != nil || !form.MatchString(ref) || seen[ref] {
+		if err != nil || !form.MatchString(ref) || !isReference(ref, 12) || seen[ref] {
 			t.Fatalf("%q %v", ref, err)
 		}
 		seen[ref] = true
+	}
+	for _, text := range []string{"", "ABCDEFGHJKL", "ABCDEFGHJKLMN", "abcdefghjklm", "ABCDEFGHJKL0", "1BCDEFGHJKLM", "ABCDEF\x00HJKLM", "\x00BCDEFGHJKLM", "ABCDEFGHé2", "𠮷𠮷𠮷"} {
+		if isReference(text, 12) {
+			t.Errorf("%q was not made here", text)
+		}
 	}
 	s.random = io.LimitReader(rand.Reader, 3)
 	if _, err := s.newReference(12); err == nil {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"strings"
 
 	"github.com/alexedwards/argon2id"
 	"github.com/prometheus/client_golang/prometheus"
@@ -126,7 +127,9 @@ func (s *Service) newID() (string, error) {
 }
 
 // unambiguous is an alphabet for what people read to each other: without 0 O 1 I.
-var unambiguous = base32.NewEncoding("ABCDEFGHJKLMNPQRSTUVWXYZ23456789").WithPadding(base32.NoPadding)
+const unambiguous = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+
+var inUnambiguous = base32.NewEncoding(unambiguous).WithPadding(base32.NoPadding)
 
 // newReference is a random text of n characters of the unambiguous alphabet.
 func (s *Service) newReference(n int) (string, error) {
@@ -134,7 +137,12 @@ func (s *Service) newReference(n int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return unambiguous.EncodeToString(b)[:n], nil
+	return inUnambiguous.EncodeToString(b)[:n], nil
+}
+
+// isReference tells whether a text could have come from newReference.
+func isReference(text string, n int) bool {
+	return len(text) == n && strings.Trim(text, unambiguous) == ""
 }
 
 func (s *Service) locale(l i18n.Locale) i18n.Locale {

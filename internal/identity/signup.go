@@ -17,7 +17,8 @@ import (
 const passwordWithin = 15 * time.Minute
 
 // SignUp begins a registration and mails a code (contract/accounts 1.1). Repeated within a minute, it leaves the code
-// that was sent in force. A referral code given earlier for the same address stays.
+// that was sent in force. Until the address is verified, the referral code that was given last counts: nobody has shown yet
+// that they sign up for themselves, so a stranger's must not stand against the owner's.
 //
 // Errors: ErrEmailRequired, ErrEmailInvalid, ErrEmailTaken, ErrReferralUnknown, ErrCodeLocked, ErrResendTooSoon,
 // ErrTooManyCodes, api.ErrTooManyRequests.
@@ -69,7 +70,8 @@ func (s *Service) knownReferral(ctx context.Context, q db.Querier, typed string)
 	if code == "" {
 		return "", nil
 	}
-	if len(code) != referralLength {
+	// Nothing else gets as far as a query: PostgreSQL takes no NUL in a text.
+	if !isReference(code, referralLength) {
 		return "", ErrReferralUnknown
 	}
 	id, err := referrer(ctx, q, code)
@@ -91,7 +93,7 @@ type Verification struct {
 // Verify accepts the code of a registration (contract/accounts 1.2); a password may be set afterwards. A referral code is
 // taken if the registration has none yet (decision A14).
 //
-// Errors: ErrEmailRequired, ErrEmailInvalid, ErrCodeRequired, ErrCodeForm, ErrCodeInvalid, ErrCodeLocked,
+// Errors: ErrEmailRequired, ErrEmailInvalid, ErrCodeRequired, ErrCodeForm, ErrCodeInvalid, ErrCodeLocked, ErrEmailTaken,
 // ErrReferralUnknown, api.ErrTooManyRequests.
 func (s *Service) Verify(ctx context.Context, client Client, email, code, referralCode string) (Verification, error) {
 	var v Verification
@@ -119,6 +121,13 @@ func (s *Service) Verify(ctx context.Context, client Client, email, code, referr
 		}
 		if !found {
 			return ErrCodeInvalid // abandoned and swept meanwhile
+		}
+		taken, err := emailTaken(ctx, tx, box.index)
+		if err != nil {
+			return err
+		}
+		if taken {
+			return ErrEmailTaken // there were two codes, and the account was made with the other one
 		}
 		v.ReferralCode = firstOf(r.referralCode, given)
 		return markVerified(ctx, tx, box.index, v.ReferralCode, now)
@@ -151,7 +160,8 @@ const (
 )
 
 // SetPassword ends a registration: it makes the customer and signs them in (contract/accounts 1.3). It needs a Verify of
-// the address within the last quarter of an hour, and works once.
+// the address within the last quarter of an hour, and works once. Until then the answer does not tell whether the address
+// has an account: this call sends no mail, so nobody would notice a search.
 //
 // Errors: ErrEmailRequired, ErrEmailInvalid, ErrPassword…, ErrNotVerified, ErrEmailTaken, ErrReferralUnknown,
 // api.ErrTooManyRequests.
@@ -170,11 +180,8 @@ func (s *Service) SetPassword(ctx context.Context, client Client, email string, 
 		if err := s.admitAddress(ctx, tx, codeWindow, client, now); err != nil {
 			return err
 		}
-		verified, err := verifiedSince(ctx, tx, box.index, now.Add(-passwordWithin))
-		if err != nil || verified {
-			return err
-		}
-		return s.notVerified(ctx, tx, box)
+		_, err := openRegistration(ctx, tx, box, now)
+		return err
 	})
 	if err != nil {
 		return out, err
@@ -195,16 +202,23 @@ func (s *Service) SetPassword(ctx context.Context, client Client, email string, 
 	}
 }
 
-// notVerified says why a registration cannot set its password.
-func (s *Service) notVerified(ctx context.Context, q db.Querier, box mailbox) error {
-	taken, err := emailTaken(ctx, q, box.index)
+// openRegistration locks the registration of an address that was verified within the last quarter of an hour and has no
+// account. It outlives the account that is made of it, so that a call that comes twice is told what has happened.
+//
+// Errors: ErrNotVerified, whether there is an account or not; ErrEmailTaken, only to whom the mailbox was proved.
+func openRegistration(ctx context.Context, tx db.Tx, box mailbox, now time.Time) (registration, error) {
+	r, found, err := lockRegistration(ctx, tx, box.index)
 	if err != nil {
-		return err
+		return r, err
 	}
-	if taken {
-		return ErrEmailTaken
+	if !found || r.verifiedAt == nil || now.Sub(*r.verifiedAt) >= passwordWithin {
+		return r, ErrNotVerified
 	}
-	return ErrNotVerified
+	taken, err := emailTaken(ctx, tx, box.index)
+	if err == nil && taken {
+		err = ErrEmailTaken
+	}
+	return r, err
 }
 
 func (s *Service) createUser(ctx context.Context, tx db.Tx, client Client, box mailbox, passwordHash, referralCode string) (SignedIn, error) {
@@ -212,12 +226,9 @@ func (s *Service) createUser(ctx context.Context, tx db.Tx, client Client, box m
 	if _, err := lockGuesses(ctx, tx, box.index, guessedCode, now); err != nil {
 		return SignedIn{}, err
 	}
-	r, found, err := lockRegistration(ctx, tx, box.index)
+	r, err := openRegistration(ctx, tx, box, now)
 	if err != nil {
 		return SignedIn{}, err
-	}
-	if !found || r.verifiedAt == nil || now.Sub(*r.verifiedAt) >= passwordWithin {
-		return SignedIn{}, s.notVerified(ctx, tx, box)
 	}
 	code := r.referralCode
 	if code == "" {
@@ -240,9 +251,6 @@ func (s *Service) createUser(ctx context.Context, tx db.Tx, client Client, box m
 	u.walletRef, u.referralCode, u.email = "CCP"+wallet, referral, email
 	id, err := insertUser(ctx, tx, u)
 	if err != nil {
-		return SignedIn{}, err
-	}
-	if err := deleteRegistration(ctx, tx, box.index); err != nil {
 		return SignedIn{}, err
 	}
 	row, err := userByID(ctx, tx, id)

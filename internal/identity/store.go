@@ -145,16 +145,13 @@ func lockRegistration(ctx context.Context, tx db.Tx, index []byte) (r registrati
 	return r, err == nil, err
 }
 
-func verifiedSince(ctx context.Context, q db.Querier, index []byte, since time.Time) (verified bool, err error) {
-	err = q.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM registrations WHERE email_index = $1 AND verified_at > $2)`, index, since).Scan(&verified)
-	return verified, err
-}
-
-// saveRegistration begins a registration, or goes on with one: the referral code that came first stays.
+// saveRegistration begins a registration, or goes on with one. Of referral codes the last one stays until the address is
+// verified, and from then on the first one.
 func saveRegistration(ctx context.Context, tx db.Tx, index []byte, ref string, email []byte, referralCode string, now time.Time) error {
 	_, err := tx.Exec(ctx, `INSERT INTO registrations (email_index, row_ref, email, referral_code, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5)
 		ON CONFLICT (email_index) DO UPDATE SET updated_at = excluded.updated_at,
-			referral_code = CASE WHEN registrations.referral_code = '' THEN excluded.referral_code ELSE registrations.referral_code END`,
+			referral_code = CASE WHEN excluded.referral_code = '' OR registrations.referral_code <> '' AND registrations.verified_at IS NOT NULL
+				THEN registrations.referral_code ELSE excluded.referral_code END`,
 		index, ref, email, referralCode, now)
 	return err
 }
@@ -162,11 +159,6 @@ func saveRegistration(ctx context.Context, tx db.Tx, index []byte, ref string, e
 func markVerified(ctx context.Context, tx db.Tx, index []byte, referralCode string, now time.Time) error {
 	_, err := tx.Exec(ctx, `UPDATE registrations SET verified_at = $2, referral_code = $3, updated_at = $2 WHERE email_index = $1`,
 		index, now, referralCode)
-	return err
-}
-
-func deleteRegistration(ctx context.Context, tx db.Tx, index []byte) error {
-	_, err := tx.Exec(ctx, `DELETE FROM registrations WHERE email_index = $1`, index)
 	return err
 }
 

@@ -14,7 +14,7 @@ const (
 	keepSessions      = 30 * 24 * time.Hour
 )
 
-// Sweep removes what has run out: codes, registrations that were not finished, counters and old sessions. Nothing relies on
+// Sweep removes what has run out: codes, registrations, finished or not, counters and old sessions. Nothing relies on
 // it; it keeps tables small and personal data no longer than needed.
 func (s *Service) Sweep(ctx context.Context) error {
 	now := s.clock.Now()
