@@ -86,6 +86,8 @@ func (c codeRow) coolDown(now time.Time) time.Duration {
 
 // ensureCode sees to it that a usable code is on its way: a step that is repeated (signup, login) within the cool-down
 // leaves the code that was sent before in force and sends nothing. The address must be locked (lockGuesses).
+//
+// Errors: ErrResendTooSoon, ErrTooManyCodes.
 func (s *Service) ensureCode(ctx context.Context, tx db.Tx, box mailbox, p purpose, locale i18n.Locale, now time.Time) error {
 	code, found, err := lockCode(ctx, tx, box.index, p)
 	if err != nil {
@@ -99,18 +101,16 @@ func (s *Service) ensureCode(ctx context.Context, tx db.Tx, box mailbox, p purpo
 			return ErrResendTooSoon.After(wait)
 		}
 	}
+	if err := s.admit(ctx, tx, p.window(), box.index, ErrTooManyCodes, now); err != nil {
+		return err
+	}
 	return s.sendCode(ctx, tx, box, p, locale, true, now)
 }
 
 // sendCode makes a new code, which replaces the former of its purpose, and sends it. Where nobody may learn whether the
 // address belongs to a customer the same is done for one that does not, with a code that never matches and a mail that
-// goes nowhere: real is false.
-//
-// Errors: ErrTooManyCodes.
+// goes nowhere: real is false. How many are sent is for the caller to limit.
 func (s *Service) sendCode(ctx context.Context, tx db.Tx, box mailbox, p purpose, locale i18n.Locale, real bool, now time.Time) error {
-	if err := s.admit(ctx, tx, mailWindow, box.index, ErrTooManyCodes, now); err != nil {
-		return err
-	}
 	code, err := s.newCode()
 	if err != nil {
 		return err

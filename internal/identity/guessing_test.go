@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/comecomepay/comecomepay/internal/api"
 	"github.com/comecomepay/comecomepay/internal/identity"
+	"github.com/comecomepay/comecomepay/internal/platform/db"
+	"github.com/comecomepay/comecomepay/internal/platform/db/dbtest"
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
 	"github.com/comecomepay/comecomepay/internal/platform/problem"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
@@ -314,18 +317,117 @@ func TestLimitsPerNetworkAddress(t *testing.T) {
 	})
 }
 
-// However often it is asked for, an address gets no more than twenty codes an hour.
+// However often codes are asked for, an address gets so many of each kind in an hour.
 func TestCodesPerMailbox(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		const email = "flooded@example.com"
-		for i := range 20 {
-			if r := w.call(http.MethodPost, "/auth/signup", "", fields{"email": email}); r.status != 200 {
-				t.Fatalf("code %d: %s", i, r.raw)
+		u := w.signUp("u@example.com")
+		w.clock.Advance(time.Hour)
+		for _, kind := range []struct {
+			path string
+			body fields
+			most int
+		}{
+			{"/auth/signup", fields{"email": "new@example.com"}, 6},
+			{"/auth/forgot-password", fields{"email": u.email}, 6},
+			{"/auth/forgot-password", fields{"email": "stranger@example.com"}, 6},
+			{"/auth/resend-otp", fields{"email": u.email}, 6},
+			{"/auth/resend-otp", fields{"email": "nobody@example.com"}, 6}, // nothing is pending, and nobody learns that
+			{"/auth/login", fields{"email": u.email, "password": goodPassword}, 20},
+		} {
+			for range kind.most {
+				w.post200(kind.path, kind.body)
+				w.clock.Advance(time.Minute)
 			}
+			wait := time.Hour - time.Duration(kind.most)*time.Minute
+			r := w.refusedPost(kind.path, kind.body, 429, "TOO_MANY_CODES")
+			if r.header.Get("Retry-After") != fmt.Sprint(wait.Seconds()) {
+				t.Errorf("%s: wait %s, want %v", kind.path, r.header.Get("Retry-After"), wait)
+			}
+			w.clock.Advance(wait)
+			w.post200(kind.path, kind.body)
 			w.clock.Advance(time.Minute)
 		}
-		w.refusedPost("/auth/signup", fields{"email": email}, 429, "TOO_MANY_CODES")
-		w.clock.Advance(40 * time.Minute)
-		w.post200("/auth/signup", fields{"email": email})
+	})
+}
+
+// Whatever strangers ask for in the name of a customer, who knows the password gets a code for it and signs in.
+func TestStrangersUseUpNoCodesOfLogin(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		u := w.signUp("victim@example.com")
+		w.clock.Advance(time.Hour)
+		for name, path := range map[string]string{"the pending code": "/auth/resend-otp", "a new password": "/auth/forgot-password"} {
+			w.post200("/auth/login", fields{"email": u.email, "password": goodPassword})
+			w.clock.Advance(time.Minute)
+			given := 0
+			for range 30 {
+				switch r := w.call(http.MethodPost, path, "", fields{"email": u.email}); r.status {
+				case 200:
+					given++
+				default:
+					r.refused(t, 429, "TOO_MANY_CODES")
+				}
+				w.clock.Advance(time.Minute)
+			}
+			if given != 6 {
+				t.Errorf("%s was asked for %d times, want 6", name, given)
+			}
+			w.idle()
+			mails := len(w.post.to(u.email))
+			w.post200("/auth/login", fields{"email": u.email, "password": goodPassword})
+			w.post200("/auth/verify-login-otp", fields{"email": u.email, "otp_code": w.code(u.email, mails+1)})
+			w.clock.Advance(time.Hour)
+		}
+	})
+}
+
+// unsteady is a database that fails in its own way on demand, and notes how long a transaction may take.
+type unsteady struct {
+	db.DB
+	panics  atomic.Bool
+	longest atomic.Int64 // of the transactions with a limit
+	endless atomic.Int32 // transactions without a limit
+}
+
+func (u *unsteady) RunTx(ctx context.Context, fn func(ctx context.Context, tx db.Tx) error) error {
+	if u.panics.Load() {
+		panic("out of order")
+	}
+	if end, limited := ctx.Deadline(); limited {
+		u.longest.Store(max(u.longest.Load(), int64(time.Until(end))))
+	} else {
+		u.endless.Add(1)
+	}
+	return u.DB.RunTx(ctx, fn)
+}
+
+// The try of a password runs on its own, so what goes wrong in it ends there: as an error for everybody who waits for it.
+func TestFaultDuringLogIn(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		broken := &unsteady{DB: d}
+		w := newWorld(t, d, func(o *identity.Options) { o.DB = broken })
+		u := w.signUp("u@example.com")
+		broken.panics.Store(true)
+		w.call(http.MethodPost, "/auth/login", "", fields{"email": u.email, "password": goodPassword}).refused(t, 500, "INTERNAL_ERROR")
+		if n := strings.Count(w.logs.String(), `"stack":`); n != 1 || !strings.Contains(w.logs.String(), "out of order") {
+			t.Errorf("the fault was logged %d times:\n%s", n, w.logs.String())
+		}
+		broken.panics.Store(false)
+		w.logIn(u)
+	})
+}
+
+// A try goes on when its callers are gone, but not for long.
+func TestTriesOfNobodyEnd(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		watched := &unsteady{DB: d}
+		w := newWorld(t, d, func(o *identity.Options) { o.DB = watched })
+		if _, err := w.LogIn(context.Background(), from(1), "u@example.com", secret.NewText("wrong")); !has(err, identity.ErrCredentials) {
+			t.Fatal(err)
+		}
+		if longest := time.Duration(watched.longest.Load()); watched.endless.Load() != 0 || longest == 0 || longest > 15*time.Second {
+			t.Errorf("a try may take %v; %d without a limit", longest, watched.endless.Load())
+		}
 	})
 }

@@ -27,11 +27,26 @@ var (
 	sendWindow   = window{"send", 120, time.Hour}        // requests that may send mail: resend, forgotten password
 )
 
-// Per address of mail.
+// Per address of mail. Whatever anybody can ask for in somebody else's name is counted apart from the codes of a login,
+// which the right password has asked for: no stranger can use those up.
 var (
-	mailWindow   = window{"mail", 20, time.Hour}     // codes sent to it
-	resendWindow = window{"resend", 1, resendPeriod} // requests for another code, whether one is pending or not
+	loginCodes   = window{"codes for login", 20, time.Hour}
+	signupCodes  = window{"codes for signup", 6, time.Hour}
+	resetCodes   = window{"codes for reset", 6, time.Hour}
+	resentCodes  = window{"codes again", 6, time.Hour} // asked for without saying for what, pending or not
+	resendWindow = window{"resend", 1, resendPeriod}   // the same
 )
+
+// window is what limits how many codes of this purpose are sent to one address of mail.
+func (p purpose) window() window {
+	switch p {
+	case forLogin:
+		return loginCodes
+	case forReset:
+		return resetCodes
+	}
+	return signupCodes
+}
 
 // admitAddress counts a request of a network address. Its refusal is api.ErrTooManyRequests.
 func (s *Service) admitAddress(ctx context.Context, tx db.Tx, w window, client Client, now time.Time) error {

@@ -3,15 +3,20 @@ package identity
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"time"
 
+	"github.com/comecomepay/comecomepay/internal/api"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/problem"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
 )
 
-// loginTimeout ends a try whose callers are all gone.
-const loginTimeout = time.Minute
+// loginTimeout ends a try, which goes on when its callers are gone. It is shorter than callers wait: tries that nobody waits
+// for must not hold up the others for long.
+const loginTimeout = 15 * time.Second
+
+var errLogInPanicked = errors.New("log-in panicked")
 
 // LogIn checks a password and mails a code, without which nobody is signed in (contract/accounts 1.4). Every try counts as
 // a failure until the password has turned out right, so that tries in parallel cannot slip through. An address that is
@@ -36,9 +41,16 @@ func (s *Service) LogIn(ctx context.Context, client Client, email string, passwo
 // caller that gives up does not take the others' try away.
 func (s *Service) logInOnce(ctx context.Context, client Client, box mailbox, password secret.Text) error {
 	same := string(s.vault.Hash("log-in", client.Address, box.address, password.Reveal()))
-	try := s.logins.DoChan(same, func() (any, error) {
+	try := s.logins.DoChan(same, func() (_ any, err error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loginTimeout)
 		defer cancel()
+		// This is no goroutine of the edge, which would recover: a panic that leaves it ends the program.
+		defer func() {
+			if v := recover(); v != nil {
+				s.log.ErrorContext(ctx, "log-in panicked", "request_id", api.RequestID(ctx), "panic", v, "stack", string(debug.Stack()))
+				err = errLogInPanicked
+			}
+		}()
 		return nil, s.logIn(ctx, client, box, password)
 	})
 	select {
@@ -198,7 +210,10 @@ func (s *Service) Resend(ctx context.Context, client Client, email string) error
 				return ErrResendTooSoon.After(wait)
 			}
 		}
-		if err := s.admit(ctx, tx, resendWindow, box.index, ErrResendTooSoon, now); err != nil || !found {
+		if err := s.admit(ctx, tx, resendWindow, box.index, ErrResendTooSoon, now); err != nil {
+			return err
+		}
+		if err := s.admit(ctx, tx, resentCodes, box.index, ErrTooManyCodes, now); err != nil || !found {
 			return err
 		}
 		real, err := s.mayReceive(ctx, tx, box, code.purpose)

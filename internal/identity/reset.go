@@ -39,6 +39,9 @@ func (s *Service) ForgotPassword(ctx context.Context, client Client, email strin
 				return ErrResendTooSoon.After(wait)
 			}
 		}
+		if err := s.admit(ctx, tx, forReset.window(), box.index, ErrTooManyCodes, now); err != nil {
+			return err
+		}
 		real, err := s.mayReceive(ctx, tx, box, forReset)
 		if err != nil {
 			return err
