@@ -64,6 +64,15 @@ func answer(s Status, v Verdict, blocked bool) Answer {
 	return a
 }
 
+// answerLate is the answer about one attempt of several, which need not be the one that speaks for its customer. A yes that came
+// too late to count is not told: 2 leaves only together with verified (contract/money section 10.4 rule 3).
+func answerLate(s Status, v Verdict, blocked bool) Answer {
+	if a := answer(s, v, blocked); a.User != UserVerified || s == Approved {
+		return a
+	}
+	return answer(s, Silence, blocked)
+}
+
 // answerNoRecord is row 0: the customer has never tried.
 func answerNoRecord(blocked bool) Answer {
 	a := rowNone
@@ -81,6 +90,8 @@ func settled(s Status, v Verdict) bool {
 		return v <= NotReviewed || v == ManualReview
 	case Failed, NotCompleted:
 		return v <= NotReviewed
+	case Approved: // the issuer has taken its word back, or is about to: it is asked until it says which
+		return v > NotReviewed && v != ManualReview
 	}
 	return true
 }

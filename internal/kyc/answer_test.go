@@ -21,7 +21,7 @@ cancelled      | none / true / 1      | none / true / 1      | none / true / 1  
 
 // Cells where what is stored disagrees with itself: the next poll repairs them.
 var unsettled = map[Status]string{
-	PendingSubmit: "23456", Pending: "23456", Processing: "2346", Failed: "23456", NotCompleted: "23456",
+	PendingSubmit: "23456", Pending: "23456", Processing: "2346", Failed: "23456", NotCompleted: "23456", Approved: "015",
 }
 
 func TestAnswerMatrix(t *testing.T) {
@@ -64,6 +64,9 @@ func TestAnswerRules(t *testing.T) {
 			}
 			if (a.PokePayStatus == 2) != (a.User == UserVerified) {
 				t.Errorf("%s, issuer %d: 2 without verified, or the reverse", s, v)
+			}
+			if late := answerLate(s, v, false); s != Approved && (late.User == UserVerified || late.PokePayStatus == 2) || s == Approved && late != a {
+				t.Errorf("%s, issuer %d: about one attempt of several %+v", s, v, late)
 			}
 			if (s == Rejected || s == Cancelled) && a.User == UserVerified {
 				t.Errorf("%s, issuer %d: verified", s, v)

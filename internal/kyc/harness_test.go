@@ -361,6 +361,7 @@ func (c *counter) of(key string) int {
 // Keys of the counter.
 const (
 	callInit     = "pokepay POST /api/v1/kyc/didit/init"
+	callGet      = "pokepay GET /api/v1/kyc/{id}"
 	callSubmit   = "pokepay POST /api/v1/kyc"
 	callSession  = "didit POST /v3/session/"
 	callDecision = "didit GET /v3/session/{id}/decision/"
@@ -473,7 +474,7 @@ func (p *postOffice) to(address string) []mail.Message {
 // eventually polls until check holds.
 func (w *world) eventually(what string, check func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if check() {
 			return
 		}

@@ -4,8 +4,9 @@ import "time"
 
 // Surroundings is what next must know beyond the record itself.
 type Surroundings struct {
-	Newer         bool // the customer has a newer attempt
+	Newer         bool // the customer has a newer attempt, one that was not cancelled
 	OtherApproved bool // another attempt of the customer is approved
+	Blocked       bool // risk control lets the customer try no more
 }
 
 // A late result never touches a newer attempt or an approved customer.
@@ -43,10 +44,6 @@ func next(r Record, around Surroundings, e Event) (Record, []Effect) {
 	case DocumentsReceived:
 		if r.Status == PendingSubmit {
 			return enter(r, Pending, e), nil
-		}
-	case CheckingBegan:
-		if r.Status == Pending {
-			return enter(r, Processing, e), nil
 		}
 	case IssuerSaid:
 		return issuerSaid(r, around, e)
@@ -120,6 +117,9 @@ func issuerSaid(r Record, around Surroundings, e Event) (Record, []Effect) {
 	canDecide := r.Status.Open() || (r.Status == NotCompleted || r.Status == Failed) && !around.late()
 
 	switch {
+	case e.Verdict == Accepted && canDecide && around.Blocked:
+		r.Reason = ReasonOperator
+		return enter(r, Rejected, e), []Effect{TellRejected, CaseLateYes}
 	case e.Verdict == Accepted && canDecide:
 		r.Reason = NoReason
 		return enter(r, Approved, e), []Effect{TellApproved}
@@ -132,7 +132,8 @@ func issuerSaid(r Record, around Surroundings, e Event) (Record, []Effect) {
 	case e.Verdict.Negative() && r.Status == Approved && before.Issuer != e.Verdict:
 		// The customer stays verified until a person has confirmed it.
 		return r, []Effect{CaseRevoked}
-	case e.Verdict == Accepted && r.Status == Rejected && before.Issuer != e.Verdict:
+	// A no stands until a person takes the yes; so does what the customer has begun since.
+	case e.Verdict == Accepted && !r.Status.Open() && r.Status != Approved && !around.OtherApproved && before.Issuer != e.Verdict:
 		return r, []Effect{CaseLateYes}
 	case e.Verdict.Negative() && r.Status == Rejected && !revoked(r):
 		r.Reason = verdictReason(e)
@@ -159,13 +160,16 @@ func diditSaid(r Record, around Surroundings, e Event) (Record, []Effect) {
 		}
 	case DiditApproved:
 		// A decline that a reviewer turned into an approval: the issuer has not been asked yet.
-		declined := r.Status == Rejected && r.Submission == NotDue && r.Issuer == Silence && !revoked(r) && r.Reason != ReasonOperator && !around.late()
-		if (canDecide || declined) && r.Submission == NotDue {
+		declined := r.Status == Rejected && r.Issuer == Silence && !final(r) && !around.late() && !around.Blocked
+		switch {
+		case (canDecide || declined) && r.Submission == NotDue:
 			r.Submission, r.Reason = Due, NoReason
 			if r.Status == Processing {
 				return r, nil
 			}
 			return enter(r, Processing, e), nil
+		case r.Status == Rejected && final(r) && !repeated && !around.OtherApproved:
+			return r, []Effect{CaseLateYes}
 		}
 	case DiditDeclined:
 		switch {
@@ -183,10 +187,15 @@ func diditSaid(r Record, around Surroundings, e Event) (Record, []Effect) {
 			return enter(r, NotCompleted, e), nil
 		}
 	case DiditResubmitted:
-		if r.Status == Processing || r.Status == Rejected && !repeated && !around.late() {
-			r.Submission, r.Reason = NotDue, NoReason
+		again := r.Status == Processing || r.Status == Rejected && !final(r) && !repeated && !around.late()
+		switch {
+		case again && !around.Blocked:
+			// Whatever the issuer said was about what is now to be replaced: it is asked again afterwards.
+			r.Issuer, r.IssuerReason, r.Submission, r.Reason = Silence, "", NotDue, NoReason
 			r.SessionUntil = e.At.Add(SessionLife)
 			return enter(r, PendingSubmit, e), []Effect{TellResubmit}
+		case r.Status == Approved && !repeated:
+			return r, []Effect{CaseRevoked} // a reviewer has come to doubt it
 		}
 	case DiditKycExpired:
 		if r.Status == Approved {
@@ -202,6 +211,9 @@ func older(r Record, e Event) bool { return r.AnsweredAt != nil && e.At.Before(*
 
 // revoked tells whether the attempt was approved once.
 func revoked(r Record) bool { return r.Reason == ReasonRevoked || r.Reason == ReasonExpired }
+
+// final tells whether only an operator may undo the rejection: no provider brings back what was revoked, ran out or was refused here.
+func final(r Record) bool { return revoked(r) || r.Reason == ReasonOperator }
 
 // verdictReason is the code for a no of the issuer, unless the event brings a better one.
 func verdictReason(e Event) ReasonCode {
@@ -252,14 +264,14 @@ func nextPoll(r Record, now time.Time, jitter float64) *time.Time {
 	var wait time.Duration
 	age := now.Sub(r.EnteredAt)
 	switch {
-	case r.Status == Approved:
+	case r.Status == Approved && settled(r.Status, r.Issuer):
 		wait = spread(recheckApproved)
 	case (r.Status == NotCompleted || r.Status == Failed) && age < recheckPeriod:
 		wait = spread(recheckEnded)
 	// Didit lets a reviewer change a decline; the issuer's no is read again for a while as well.
 	case r.Status == Rejected && age < recheckPeriod:
 		wait = spread(recheckEnded)
-	case !r.Status.Open():
+	case !r.Status.Open() && r.Status != Approved:
 		return nil
 	case age < 5*time.Second:
 		wait = 5 * time.Second

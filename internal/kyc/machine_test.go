@@ -24,7 +24,6 @@ func recordIn(s Status, v Verdict, c Channel) Record {
 // The table of contract/money section 10.1: event -> states it moves -> where to. A star in front: only if nothing newer exists.
 var contractTransitions = map[string]map[string]Status{
 	"documents_received": {"pending_submit": Pending},
-	"checking_began":     {"pending": Processing},
 	"issuer 5":           {"pending_submit": Processing, "pending": Processing, "*not_completed": Processing},
 	"issuer 2":           {"pending_submit": Approved, "pending": Approved, "processing": Approved, "*not_completed": Approved, "*failed": Approved},
 	"issuer 3":           {"pending_submit": Rejected, "pending": Rejected, "processing": Rejected, "*not_completed": Rejected, "*failed": Rejected},
@@ -75,9 +74,13 @@ func TestEveryTransition(t *testing.T) {
 		e.At, e.Source = t0.Add(time.Minute), FromPoll
 		for _, s := range Statuses {
 			for v := Silence; v <= DocumentTaken; v++ {
-				for _, around := range []Surroundings{{}, {Newer: true}, {OtherApproved: true}, {Newer: true, OtherApproved: true}} {
-					for _, channel := range []Channel{ViaPokePay, ViaDidit} {
-						before := recordIn(s, v, channel)
+				for _, around := range neighbourhoods {
+					for _, before := range []Record{recordIn(s, v, ViaPokePay), recordIn(s, v, ViaDidit), rejectedForGood(s, v, ReasonRevoked),
+						rejectedForGood(s, v, ReasonExpired), rejectedForGood(s, v, ReasonOperator)} {
+						if before.Status != s {
+							continue
+						}
+						channel := before.Channel
 						want := s
 						if to, ok := contractTransitions[name][string(s)]; ok {
 							want = to
@@ -93,6 +96,22 @@ func TestEveryTransition(t *testing.T) {
 						// A reviewer at Didit turned the decline around before the issuer was asked.
 						if name == "didit Approved" && channel == ViaDidit && s == Rejected && v == Silence && !around.late() {
 							want = Processing
+						}
+						// What a person here refused, or what was approved once, no provider brings back; nor a customer who is blocked.
+						if e.Kind == DiditSaid && s == Rejected && (around.Blocked || final(before)) {
+							want = Rejected
+						}
+						if around.Blocked && name == "didit Resubmitted" {
+							want = s
+						}
+						if around.Blocked && name == "issuer 2" && want == Approved {
+							want = Rejected
+						}
+						if s == Approved {
+							want = map[string]Status{"operator_rejected": Rejected, "didit Kyc Expired": Rejected}[name]
+							if want == "" || e.Kind == DiditSaid && channel != ViaDidit {
+								want = Approved
+							}
 						}
 						after, effects := next(before, around, e)
 						checked++
@@ -112,9 +131,22 @@ func TestEveryTransition(t *testing.T) {
 			}
 		}
 	}
-	if checked < 8*7*4*2*25 {
+	if checked < 8*7*5*2*25 {
 		t.Fatalf("only %d combinations", checked)
 	}
+}
+
+// neighbourhoods are all that may surround an attempt.
+var neighbourhoods = []Surroundings{{}, {Newer: true}, {OtherApproved: true}, {Newer: true, OtherApproved: true}, {Blocked: true}, {Newer: true, Blocked: true}}
+
+// rejectedForGood is a rejection that only an operator may undo; of another state there is none.
+func rejectedForGood(s Status, v Verdict, why ReasonCode) Record {
+	r := recordIn(Rejected, v, ViaDidit)
+	r.Reason, r.Submission = why, Done
+	if s != Rejected {
+		r.Status = ""
+	}
+	return r
 }
 
 // checkStep holds what is true of every step, whoever causes it.
@@ -126,6 +158,12 @@ func checkStep(t rapid.TB, before Record, around Surroundings, after Record, e E
 	}
 	if moved && after.Status == Approved && after.Issuer != Accepted {
 		t.Fatalf("approved without the issuer's 2, by %s", e.Kind)
+	}
+	if moved && after.Status == Approved && around.Blocked && e.Kind != OperatorApproved {
+		t.Fatalf("a blocked customer is approved by %s", e.Kind)
+	}
+	if moved && final(before) && after.Status != Rejected && e.Kind != OperatorApproved && e.Kind != OperatorReopened {
+		t.Fatalf("%s brought back what was rejected for %s", e.Kind, before.Reason)
 	}
 	if moved && !before.Status.Open() && (after.Status.Open() || after.Status == Approved) && around.late() {
 		t.Fatalf("a late result revived an attempt: %s to %s by %s", before.Status, after.Status, e.Kind)
@@ -166,8 +204,9 @@ func TestAnySequence(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		channel := rapid.SampledFrom([]Channel{ViaPokePay, ViaDidit}).Draw(t, "channel")
 		r := recordIn(PendingSubmit, Silence, channel)
-		around := Surroundings{Newer: rapid.Bool().Draw(t, "newer"), OtherApproved: rapid.Bool().Draw(t, "approved")}
+		around := rapid.SampledFrom(neighbourhoods).Draw(t, "around")
 		var past []Event
+		barred := false // revoked, run out or refused by an operator, and no operator has undone it
 		for range rapid.IntRange(1, 40).Draw(t, "length") {
 			var e Event
 			if len(past) > 0 && rapid.IntRange(0, 3).Draw(t, "again") == 0 {
@@ -180,9 +219,25 @@ func TestAnySequence(t *testing.T) {
 			var effects []Effect
 			r, effects = next(r, around, e)
 			checkStep(t, before, around, r, e, effects)
-			a := answer(r.Status, r.Issuer, false)
-			if a.User == UserVerified && r.Status != Approved && settled(r.Status, r.Issuer) {
+			moved := before.Status != r.Status
+			a := answerLate(r.Status, r.Issuer, false)
+			if !around.late() {
+				a = answer(r.Status, r.Issuer, false)
+			}
+			if (a.User == UserVerified || a.PokePayStatus == 2) && r.Status != Approved {
 				t.Fatalf("%s with issuer %d is told verified", r.Status, r.Issuer)
+			}
+			if moved && r.Status.Open() && !settled(r.Status, r.Issuer) {
+				t.Fatalf("%s with what the issuer said before, %d, by %s", r.Status, r.Issuer, e.Kind)
+			}
+			switch {
+			case moved && (e.Kind == OperatorApproved || e.Kind == OperatorReopened):
+				barred = false
+			case r.Status == Rejected && final(r):
+				barred = true
+			}
+			if barred && r.Status != Rejected {
+				t.Fatalf("%s by %s after a rejection for good", r.Status, e.Kind)
 			}
 			if r.Status == Rejected && a.User != UserRejected {
 				t.Fatalf("rejected is told %s", a.User)

@@ -111,7 +111,6 @@ type SessionState string
 
 // The session states.
 const (
-	SessionNone      SessionState = "none"      // nobody is asking for one
 	SessionRequested SessionState = "requested" // asked for; the answer has not been stored
 	SessionOpen      SessionState = "open"      // there is a link
 )
@@ -189,7 +188,6 @@ type EventKind string
 // The events (contract/money section 10.1).
 const (
 	DocumentsReceived EventKind = "documents_received" // the customer finished the verification page
-	CheckingBegan     EventKind = "checking_began"     // the issuer has begun to look
 	IssuerSaid        EventKind = "issuer_said"        // Verdict
 	DiditSaid         EventKind = "didit_said"         // Word
 	SessionRanOut     EventKind = "session_ran_out"    // the link's life is over
@@ -202,7 +200,7 @@ const (
 )
 
 // EventKinds lists the events.
-var EventKinds = []EventKind{DocumentsReceived, CheckingBegan, IssuerSaid, DiditSaid, SessionRanOut, DeadlinePassed, Broke, Withdrawn,
+var EventKinds = []EventKind{DocumentsReceived, IssuerSaid, DiditSaid, SessionRanOut, DeadlinePassed, Broke, Withdrawn,
 	OperatorApproved, OperatorRejected, OperatorReopened}
 
 // Source says who brought an event.

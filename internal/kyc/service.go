@@ -219,7 +219,7 @@ func (s *Service) Attempts(ctx context.Context, c identity.Customer, email strin
 	}
 	list := make([]Standing, len(records))
 	for i, r := range records {
-		list[i] = Standing{Answer: answer(r.Status, r.Issuer, account.KYCBlocked), Record: r}
+		list[i] = Standing{Answer: answerLate(r.Status, r.Issuer, account.KYCBlocked), Record: r}
 	}
 	return list, nil
 }
@@ -229,5 +229,5 @@ func (s *Service) standingOf(ctx context.Context, r Record) (Standing, error) {
 	if err != nil {
 		return Standing{}, err
 	}
-	return Standing{Answer: answer(r.Status, r.Issuer, account.KYCBlocked), Record: r}, nil
+	return Standing{Answer: answerLate(r.Status, r.Issuer, account.KYCBlocked), Record: r}, nil
 }

@@ -162,6 +162,69 @@ func TestDiditSession(t *testing.T) {
 	}, via(kyc.ViaDidit))
 }
 
+// What a person refused, and what has been approved once, no reviewer at the provider brings back: the customer begins anew, or an
+// operator decides.
+func TestRejectedForGood(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		expired := stepRejected(3, "Your verification has expired. Please verify your identity again.")
+		blocked := func(want standing) standing { want.CanSubmit = false; return want }
+		revoked := blocked(stepRejected(3, "Your verification has been withdrawn. Please verify your identity again, or contact support."))
+		// repeated goes through the page once more, to the end.
+		repeated := func(c *customer, a attempt, want standing) {
+			c.w.clock.Advance(time.Second)
+			a.didit("Resubmitted", "")
+			a.mustPoll()
+			c.is(want)
+			c.w.clock.Advance(time.Second)
+			a.page("approve", "")
+			a.mustPoll()
+			c.w.eventually("the case", func() bool { return cmp.Equal(c.w.cases(a.agentUID), []string{"kyc_late_approval"}) })
+			c.is(want)
+			if n := c.mails(mailApproved); n != 1 {
+				c.t.Errorf("%d mails of approval, want the first one only", n)
+			}
+		}
+		customersIn(t, w, map[string]func(*customer){
+			"an approval that ran out": func(c *customer) {
+				a := c.handedIn()
+				a.verdict(2, "")
+				c.becomes(stepVerified)
+				c.w.clock.Advance(time.Second)
+				a.didit("Kyc Expired", "")
+				c.becomes(expired)
+				repeated(c, a, expired)
+			},
+			"an approval that was withdrawn from a customer who is blocked": func(c *customer) {
+				a := c.handedIn()
+				a.verdict(2, "")
+				c.becomes(stepVerified)
+				if _, err := c.w.Reject(context.Background(), operator, a.agentUID, "fraud", true); err != nil {
+					c.t.Fatal(err)
+				}
+				c.is(revoked)
+				repeated(c, a, revoked)
+			},
+			"a step to be done again while the issuer looks closer": func(c *customer) {
+				a := c.handedIn()
+				a.verdict(5, "")
+				c.becomes(stepReview)
+				c.w.clock.Advance(time.Second)
+				a.didit("Resubmitted", "")
+				c.becomes(stepSubmit) // and not "under review", where the app has no button
+			},
+			"doubts after the approval": func(c *customer) {
+				a := c.handedIn()
+				a.verdict(2, "")
+				c.becomes(stepVerified)
+				c.w.clock.Advance(time.Second)
+				a.didit("Resubmitted", "")
+				c.w.eventually("the case", func() bool { return cmp.Equal(c.w.cases(a.agentUID), []string{"kyc_revocation"}) })
+				c.is(stepVerified)
+			},
+		})
+	}, via(kyc.ViaDidit))
+}
+
 // In the issuer's channel the session is in the issuer's own Didit account: what comes of it we learn from the issuer alone.
 func TestIssuersSession(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {

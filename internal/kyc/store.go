@@ -85,9 +85,11 @@ func (s store) standing(ctx context.Context, c identity.Customer) (identity.Stan
 
 func (s store) surroundings(ctx context.Context, q db.Querier, r Record) (around Surroundings, err error) {
 	var newer, approved int
-	err = q.QueryRow(ctx, `SELECT COUNT(CASE WHEN id > $2 THEN 1 END), COUNT(CASE WHEN id <> $2 AND status = 'approved' THEN 1 END)
-		FROM kyc_records WHERE user_id = $1`, r.UserID, r.ID).Scan(&newer, &approved)
-	return Surroundings{Newer: newer > 0, OtherApproved: approved > 0}, err
+	err = q.QueryRow(ctx, `SELECT u.kyc_blocked, COUNT(CASE WHEN k.id > $2 AND k.status <> 'cancelled' THEN 1 END),
+			COUNT(CASE WHEN k.id <> $2 AND k.status = 'approved' THEN 1 END)
+		FROM users u JOIN kyc_records k ON k.user_id = u.id WHERE u.id = $1 GROUP BY u.kyc_blocked`, r.UserID, r.ID).Scan(&around.Blocked, &newer, &approved)
+	around.Newer, around.OtherApproved = newer > 0, approved > 0
+	return around, err
 }
 
 func (s store) save(ctx context.Context, tx db.Tx, r Record) error {
@@ -164,6 +166,12 @@ func (s store) history(ctx context.Context, q db.Querier, recordID int64) ([]His
 	})
 }
 
+// countEvents counts a record's lines of one kind since a moment.
+func (s store) countEvents(ctx context.Context, q db.Querier, recordID int64, kind EventKind, since time.Time) (n int, err error) {
+	err = q.QueryRow(ctx, `SELECT COUNT(*) FROM kyc_events WHERE record_id = $1 AND kind = $2 AND created_at >= $3`, recordID, kind, since).Scan(&n)
+	return n, err
+}
+
 // ofUser lists a customer's records, newest first.
 func (s store) ofUser(ctx context.Context, q db.Querier, userID int64) ([]Record, error) {
 	rows, err := q.Query(ctx, `SELECT `+recordColumns+` FROM kyc_records r WHERE r.user_id = $1 ORDER BY r.id DESC LIMIT 100`, userID)
@@ -220,6 +228,13 @@ func (s store) askSoon(ctx context.Context, tx db.Tx, id int64, now, notAfter ti
 	return err
 }
 
+// askBy brings the next question to a provider forward to at, unless it comes earlier anyway.
+func (s store) askBy(ctx context.Context, id int64, at time.Time) error {
+	_, err := s.db.Exec(ctx, `UPDATE kyc_records SET next_poll_at = $2
+		WHERE id = $1 AND status <> 'cancelled' AND (next_poll_at IS NULL OR next_poll_at > $2)`, id, at)
+	return err
+}
+
 func (s store) noteAsked(ctx context.Context, tx db.Tx, id int64, now time.Time) error {
 	_, err := tx.Exec(ctx, `UPDATE kyc_records SET asked_at = $2 WHERE id = $1`, id, now)
 	return err
@@ -234,6 +249,18 @@ func (s store) openCase(ctx context.Context, tx db.Tx, kind, subject, detail str
 	_, err := tx.Exec(ctx, `INSERT INTO operator_cases (kind, subject, detail, opened_at, is_open) VALUES ($1, $2, $3, $4, 1)
 		ON CONFLICT DO NOTHING`, kind, subject, detail, now)
 	return err
+}
+
+// openCaseOfCustomer opens a case about an attempt, unless one of the kind is open about any attempt of the same customer, who
+// must be locked: however often they try, it is one thing to look into.
+func (s store) openCaseOfCustomer(ctx context.Context, tx db.Tx, kind string, r Record, detail string, now time.Time) error {
+	var open int
+	err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM operator_cases c JOIN kyc_records k ON k.agent_uid = c.subject
+		WHERE c.kind = $1 AND c.is_open = 1 AND k.user_id = $2`, kind, r.UserID).Scan(&open)
+	if err != nil || open > 0 {
+		return err
+	}
+	return s.openCase(ctx, tx, kind, r.AgentUID, detail, now)
 }
 
 func (s store) closeCases(ctx context.Context, tx db.Tx, subject string, now time.Time) (closed int64, err error) {

@@ -3,6 +3,7 @@ package kyc_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/kyc"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/mail"
+	"github.com/comecomepay/comecomepay/internal/sandbox/fault"
 )
 
 const (
@@ -290,4 +292,73 @@ func TestRevocationAndFreezeAreOne(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The customer began anew and was refused at the door: the attempt before is still theirs, and so is the yes that it gets.
+func TestARefusedRetryLeavesTheAttemptBefore(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.customer()
+		a := c.start()
+		c.wait(kyc.SessionLife + time.Hour)
+		c.becomes(stepNotCompleted)
+		w.fault("pokepay", "kyc_init", fault.RefuseInit, 1, func(r *fault.Rule) { r.Message = "email already in use" })
+		c.tryStart(entries()).refused(t, 400, "KYC_EMAIL_TAKEN")
+		c.is(stepCancelled)
+		a.verdict(2, "")
+		c.wait(time.Hour)
+		c.becomes(stepVerified)
+	})
+}
+
+// A yes that arrives while the customer begins anew counts for nothing until a person has looked, and is told nowhere.
+func TestAYesThatComesTooLateIsNotTold(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.customer()
+		a := c.start()
+		c.wait(kyc.SessionLife + time.Hour)
+		c.becomes(stepNotCompleted)
+		w.fault("pokepay", "callback", fault.DropWebhook, 0)
+		w.fault("pokepay", "kyc_get", fault.Delay, 1, func(r *fault.Rule) { r.DelayMS = 3000 })
+		asked := w.calls.of(callGet)
+		polled := make(chan error)
+		go func() { polled <- a.poll() }()
+		w.eventually("the question to be under way", func() bool { return w.calls.of(callGet) > asked })
+		c.start()
+		a.verdict(2, "")
+		if err := <-polled; err != nil {
+			t.Fatal(err)
+		}
+		c.is(stepSubmit)
+		if diff := cmp.Diff([]string{"kyc_late_approval"}, w.cases(a.agentUID)); diff != "" {
+			t.Errorf("cases:\n%s", diff)
+		}
+		for _, path := range []string{"/didit/get-result/" + a.agentUID, "/didit/get-user-kyc/" + c.email} {
+			r := w.call(http.MethodGet, path, c.access, nil)
+			if r.status != http.StatusOK || strings.Contains(r.raw, `"pokepay_status":2`) || strings.Contains(r.raw, "completed\"") && !strings.Contains(r.raw, "not_completed") {
+				t.Errorf("%s: %s", path, r.raw)
+			}
+		}
+	})
+}
+
+// The issuer takes its yes back for a while: it is asked until it says which.
+func TestAnApprovalThatWavers(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.customer()
+		a := c.handedIn()
+		a.verdict(2, "")
+		c.becomes(stepVerified)
+		w.fault("pokepay", "callback", fault.DropWebhook, 0)
+		for _, wavering := range []int{1, 5} {
+			c.wait(time.Second)
+			a.verdict(wavering, "")
+			a.mustPoll()
+			if got := standingFrom(c.status()); got.User != "pending" || got.CanSubmit {
+				t.Errorf("while the issuer says %d: %+v", wavering, got)
+			}
+			a.verdict(2, "")
+			c.wait(15 * time.Minute)
+			c.becomes(stepVerified)
+		}
+	})
 }
