@@ -360,12 +360,18 @@ func (r *routes) bodies(op operation) {
 			r.t.Errorf("%s %s with a megabyte: %v", op.method, op.path, a)
 		}
 	}
-	for name := range op.example {
+	for name, value := range op.example {
 		for _, value := range []any{nil, true, 0, -1.5, 1e300, json.Number("123456789012345678901234567890"), []any{}, []any{"a", nil}, object{}, object{"a": object{"b": nil}}} {
 			r.request(op, r.signedIn(), op.filled(sample), nil, with(op.example, name, value))
 		}
 		for _, text := range awkward {
 			r.request(op, r.signedIn(), op.filled(sample), nil, with(op.example, name, text))
+		}
+		// Of the right length, which is often looked at first.
+		if text, _ := value.(string); text != "" {
+			for _, odd := range []string{"\x00" + text[1:], text[:len(text)-1] + "\x00", "\u202e" + text[min(3, len(text)):]} {
+				r.request(op, r.signedIn(), op.filled(sample), nil, with(op.example, name, odd))
+			}
 		}
 		without := maps.Clone(op.example)
 		delete(without, name)
