@@ -6,8 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -74,8 +78,8 @@ func developmentClock(ctx context.Context, c Config) *clock.Adjustable {
 // LoadTexts reads the texts of the whole program. A text that is missing in a language is an error.
 func LoadTexts() (*i18n.Texts, error) { return i18n.Load(api.Locales, identity.Locales, kyc.Locales) }
 
-// OpenServices opens the database as it is and the capabilities on it: nothing is migrated, served or worked on. A database
-// whose schema is not that of this program is refused. Beyond Config.CheckStorage nothing needs to be configured: an operator's
+// OpenServices opens the database as it is and the capabilities on it: nothing is created, migrated, served or worked on. A
+// database whose schema is not that of this program is refused, and so is one that is not there: ErrNoDatabase. Beyond Config.CheckStorage nothing needs to be configured: an operator's
 // command does not call providers, send mail or sign tokens.
 func OpenServices(ctx context.Context, c Config, x Extras) (*Services, error) {
 	if err := c.CheckStorage(); err != nil {
@@ -85,7 +89,7 @@ func OpenServices(ctx context.Context, c Config, x Extras) (*Services, error) {
 		x.Clock = developmentClock(ctx, c)
 	}
 	x = x.withDefaults()
-	d, err := c.OpenDatabase(ctx)
+	d, err := c.OpenExistingDatabase(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +106,27 @@ func OpenServices(ctx context.Context, c Config, x Extras) (*Services, error) {
 // Close closes the database.
 func (s *Services) Close() error { return s.DB.Close() }
 
-// OpenDatabase opens the configured database.
+// ErrNoDatabase says that the SQLite file is not there: it was never made, or the command runs in another directory.
+var ErrNoDatabase = errors.New("no database")
+
+// OpenExistingDatabase opens the configured database if there is one, for commands that only look or act on what is there.
+// Errors: ErrNoDatabase.
+func (c Config) OpenExistingDatabase(ctx context.Context) (db.DB, error) {
+	if path, ok := strings.CutPrefix(c.Database.URL, "sqlite://"); ok {
+		absolute, err := filepath.Abs(path)
+		if err != nil {
+			return nil, fmt.Errorf("CCP_DATABASE_URL: %w", err)
+		}
+		if _, err := os.Stat(absolute); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("CCP_DATABASE_URL, CCP_DATA_DIR: %w at %s; comecomepay migrate makes one", ErrNoDatabase, absolute)
+		} else if err != nil {
+			return nil, fmt.Errorf("CCP_DATABASE_URL: %w", err)
+		}
+	}
+	return c.OpenDatabase(ctx)
+}
+
+// OpenDatabase opens the configured database. A SQLite file that is not there is made.
 func (c Config) OpenDatabase(ctx context.Context) (db.DB, error) {
 	d, err := db.Open(ctx, c.Database.URL, db.Options{MaxConns: c.Database.MaxConns, Trace: c.traced()})
 	if err != nil {

@@ -100,7 +100,11 @@ func (m migrateCommand) Run(ctx context.Context, p Program) error {
 	if err != nil {
 		return err
 	}
-	d, err := c.OpenDatabase(ctx)
+	open := c.OpenDatabase
+	if m.Status {
+		open = c.OpenExistingDatabase
+	}
+	d, err := open(ctx)
 	if err != nil {
 		return err
 	}

@@ -56,6 +56,9 @@ func (d doctorCommand) Run(ctx context.Context, p Program) error {
 		findings = append(findings, finding{what, state, note})
 	}
 	c, err := app.LoadConfig(p.Environ)
+	if err != nil { // nothing else can be examined: say with it what is missing
+		_, err = app.LoadConfig(p.Environ, app.Config.CheckServe)
+	}
 	check("settings", func(context.Context) (string, error) { return "every setting can be used", err })
 	if err == nil {
 		check("complete", func(context.Context) (string, error) {
@@ -64,7 +67,7 @@ func (d doctorCommand) Run(ctx context.Context, p Program) error {
 		check("secrets", func(context.Context) (string, error) { return secretStrength(c) })
 		var d db.DB
 		check("database", func(ctx context.Context) (note string, err error) {
-			d, err = c.OpenDatabase(ctx)
+			d, err = c.OpenExistingDatabase(ctx)
 			if err != nil {
 				return "", err
 			}

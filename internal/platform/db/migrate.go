@@ -31,12 +31,27 @@ var sqliteWords = strings.NewReplacer(
 // Migrations are a set of SQL files, named NNNNN_what.sql, in the form of goose.
 type Migrations struct{ Files fs.FS }
 
-// Versions returns the version the database is at and the one that this program needs.
+// Versions returns the version the database is at and the one that this program needs. It only reads: goose itself would make
+// its table first.
 func (m Migrations) Versions(ctx context.Context, d DB) (current, needed int64, err error) {
 	err = m.with(d, func(p *goose.Provider) error {
-		current, needed, err = p.GetVersions(ctx)
-		return err
+		for _, s := range p.ListSources() {
+			needed = max(needed, s.Version)
+		}
+		return nil
 	})
+	if err != nil {
+		return 0, 0, err
+	}
+	versioned := `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = $1`
+	if d.Engine() == PostgreSQL {
+		versioned = `SELECT COUNT(to_regclass($1::text))`
+	}
+	var tables int
+	if err := d.QueryRow(ctx, versioned, goose.DefaultTablename).Scan(&tables); err != nil || tables == 0 {
+		return 0, needed, err
+	}
+	err = d.QueryRow(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM `+goose.DefaultTablename).Scan(&current)
 	return current, needed, err
 }
 

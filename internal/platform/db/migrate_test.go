@@ -106,6 +106,20 @@ func TestMigrationsGoUpOnce(t *testing.T) {
 	})
 }
 
+func TestAskingForTheVersionChangesNothing(t *testing.T) {
+	eachEmpty(t, func(t *testing.T, d db.DB) {
+		versions(t, set(stepOne), d, 0, 1)
+		tables := "SELECT COUNT(*) FROM sqlite_master"
+		if d.Engine() == db.PostgreSQL {
+			tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = current_schema()"
+		}
+		var n int
+		if err := d.QueryRow(t.Context(), tables).Scan(&n); err != nil || n != 0 {
+			t.Errorf("%d tables were made, %v", n, err)
+		}
+	})
+}
+
 func TestANewerDatabaseIsLeftAlone(t *testing.T) {
 	eachEmpty(t, func(t *testing.T, d db.DB) {
 		up(t, set(stepOne, stepTwo, stepThree), d)
