@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -17,6 +18,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
+	"github.com/comecomepay/comecomepay/internal/platform/problem"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
 )
 
@@ -63,8 +65,12 @@ type API struct {
 	metrics   *metrics
 	byAddress *limiter
 	byCaller  *limiter
+	forgeries *forgeries
 	unlimited map[string]bool // patterns of routes without a limit per address
-	ready     func(context.Context) error
+	providers map[string]bool // patterns of providers' routes
+	// unreadable says by the pattern of a route what answers a request that cannot be read, where it is not ErrMalformed.
+	unreadable map[string]*problem.Problem
+	ready      func(context.Context) error
 }
 
 // New makes the edge.
@@ -82,14 +88,17 @@ func New(o Options) *API {
 		o.CallerRate = 20
 	}
 	a := &API{
-		Options:   o,
-		mux:       http.NewServeMux(),
-		metrics:   newMetrics(o.Registerer),
-		byAddress: newLimiter(o.AddressRate),
-		byCaller:  newLimiter(o.CallerRate),
-		unlimited: map[string]bool{"GET /healthz": true, "GET /readyz": true},
+		Options:    o,
+		mux:        http.NewServeMux(),
+		metrics:    newMetrics(o.Registerer),
+		byAddress:  newLimiter(o.AddressRate),
+		byCaller:   newLimiter(o.CallerRate),
+		forgeries:  newForgeries(),
+		unlimited:  map[string]bool{"GET /healthz": true, "GET /readyz": true},
+		unreadable: map[string]*problem.Problem{},
+		providers:  map[string]bool{},
 	}
-	a.huma = humago.New(a.mux, describe(o.Version))
+	a.huma = humago.New(a.mux, configuration(o.Version))
 	a.registerDocs()
 	return a
 }
@@ -117,7 +126,8 @@ const (
 	// Public: anybody. A bearer token is not looked at, stale ones come along with every call (contract/rules section 2).
 	Public
 	// Provider: a provider's server. Like Public, but not limited per network address: all its calls come from one, and
-	// one that is turned away may not come again.
+	// one that is turned away may not come again. Only calls that are refused are counted, and too many of them shut their
+	// address out for a while.
 	Provider
 )
 
@@ -130,31 +140,46 @@ type Operation struct {
 	Tag      string
 	Summary  string
 	Describe string
-	Errors   []int // statuses besides 200 that callers should expect
+	Errors   []int // statuses of its own refusals; what the edge itself may answer is described without being named here
 	MaxBody  int64 // bytes; 0: as configured
+	// Unreadable answers a request that cannot be read; nil: ErrMalformed, and ErrTooLarge for a body beyond MaxBody.
+	Unreadable *problem.Problem
+	// Published is for an operation of the published reference: its answers by status, in the reference's words. Then nothing
+	// is described but these, no parameter is added and no property is required.
+	Published map[int]string
 }
+
+// forCustomers tells whether the operation needs a token.
+func (op Operation) forCustomers() bool {
+	return op.Access == Customer || op.Access == CustomerUnconfirmed
+}
+
+// takesKey tells whether the operation heeds Idempotency-Key. Only customers' ones: a stranger must not be able to fill the
+// database with answers that are kept.
+func (op Operation) takesKey() bool { return op.forCustomers() && op.Method != http.MethodGet }
 
 // Register adds an operation. It answers under its path and under /api/v1, with and without a trailing slash.
 // An error of handler that is not a Problem is logged and answered 500 without its text.
 func Register[I, O any](a *API, op Operation, handler func(context.Context, *I) (*O, error)) {
 	h := huma.Operation{
 		OperationID: op.ID, Method: op.Method, Path: op.Path, Tags: []string{op.Tag},
-		Summary: op.Summary, Description: op.Describe, Errors: op.Errors, MaxBodyBytes: -1,
+		Summary: op.Summary, Description: op.Describe, MaxBodyBytes: -1,
 		DefaultStatus: http.StatusOK, SkipValidateParams: false,
 	}
 	if op.MaxBody == 0 {
 		op.MaxBody = a.MaxBody
 	}
-	if op.Access == Provider {
-		a.unlimited[op.Method+" "+op.Path] = true
+	if op.Unreadable != nil {
+		a.unreadable[op.Method+" "+op.Path] = op.Unreadable
 	}
-	if op.Access == Customer || op.Access == CustomerUnconfirmed {
-		h.Security = []map[string][]string{{securityScheme: {}}}
+	if op.Access == Provider {
+		a.providers[op.Method+" "+op.Path] = true
 	}
 	h.Middlewares = huma.Middlewares{a.limitBody(op.MaxBody), a.authenticate(op.Access)}
-	if op.Method != http.MethodGet {
+	if op.takesKey() {
 		h.Middlewares = append(h.Middlewares, a.idempotent)
 	}
+	a.describe(op, &h, reflect.TypeFor[O]() == reflect.TypeFor[Page]())
 	huma.Register(a.huma, h, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handler(ctx, in)
 		if err != nil {
@@ -162,6 +187,7 @@ func Register[I, O any](a *API, op Operation, handler func(context.Context, *I) 
 		}
 		return out, nil
 	})
+	a.complete(op, &h)
 }
 
 // Success is the key that every successful answer carries (contract/rules section 3).
@@ -174,7 +200,7 @@ func OK() Success { return Success{Status: "success"} }
 
 // Page is a ready HTML page, for the few routes that people's browsers open.
 type Page struct {
-	ContentType     string `header:"Content-Type"`
+	ContentType     string `header:"Content-Type" hidden:"true"`
 	ContentLanguage string `header:"Content-Language"`
 	ContentSecurity string `header:"Content-Security-Policy"`
 	Body            []byte

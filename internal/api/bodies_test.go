@@ -99,6 +99,56 @@ func TestBodies(t *testing.T) {
 	}
 }
 
+// Developers are told what is wrong; message stays the customer's text, and nothing of the body comes back.
+func TestErrorSaysWhyARequestCannotBeRead(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, nil)
+	const json = "application/json"
+	for _, tt := range []struct{ contentType, body, why string }{
+		{"application/x-www-form-urlencoded", `{"name":"x"}`, "expected Content-Type application/json"},
+		{"text/plain; charset=utf-8", ``, "the body is empty, expected a JSON object"},
+		{json, ``, "the body is empty, expected a JSON object"},
+		{json, " \n\t ", "the body is empty, expected a JSON object"},
+		{json, `[{"name":"x"}]`, "the body must be a JSON object"},
+		{json, `"` + canary + `"`, "the body must be a JSON object"},
+		{json, `null`, "the body must be a JSON object"},
+		{json, `{"name":"` + canary + `",}`, "JSON error at byte 24"},
+		{json, `{'name':1}`, "JSON error at byte 2"},
+		{json, `{"name":"` + canary, "JSON error at byte 21, where the body ends too early"},
+		{json, `{"name":"x"} ` + canary, "JSON error at byte 14, after the end of the first value"},
+		{json, `{"name":"x"}{"name":"y"}`, "JSON error at byte 13, after the end of the first value"},
+		{json, "\ufeff{}", "JSON error at byte 1, a byte order mark"},
+		{json, `{"count":1e2}`, "a value has the wrong type"},
+	} {
+		r := e.post("/open", tt.body, "Content-Type", tt.contentType, "Accept-Language", "zh").refused(t, 422, "MALFORMED_REQUEST")
+		if want := "The request could not be read: " + tt.why; r.body["error"] != want {
+			t.Errorf("%s as %s: error %q, want %q", tt.body, tt.contentType, r.body["error"], want)
+		}
+		if strings.Contains(r.raw, canary) || strings.ContainsFunc(r.body["message"].(string), func(c rune) bool { return c < 0x80 }) {
+			t.Errorf("%s: not for customers: %s", tt.body, r.raw)
+		}
+	}
+	if r := e.get("/things?x=%00").refused(t, 422, "MALFORMED_REQUEST"); !strings.Contains(r.body["error"].(string), "path and query") {
+		t.Errorf("error %q", r.body["error"])
+	}
+}
+
+// An operation may have an answer of its own to whatever cannot be read.
+func TestUnreadableRequestsOfAnOperationWithAnAnswerOfItsOwn(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, nil)
+	for name, body := range wrongBodies {
+		if r := e.post("/strict", body).refused(t, 401, "UNAUTHENTICATED"); strings.Contains(r.raw, canary) {
+			t.Errorf("%s: %s", name, r.raw)
+		}
+	}
+	e.post("/strict", `{"name":"`+strings.Repeat("x", 5000)+`"}`).refused(t, 401, "UNAUTHENTICATED")
+	e.do("POST", "/strict", struct{ io.Reader }{strings.NewReader(strings.Repeat(" ", 5000))}).refused(t, 401, "UNAUTHENTICATED")
+	e.post("/strict", `{}`, "Content-Type", "text/plain").refused(t, 401, "UNAUTHENTICATED")
+	e.post("/strict?x=%00", `{}`).refused(t, 401, "UNAUTHENTICATED")
+	e.post("/strict", `{"name":"x"}`).ok(t)
+}
+
 func TestTheAnswerNamesTheFields(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, nil)

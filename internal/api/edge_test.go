@@ -168,6 +168,9 @@ func newEdge(t testing.TB, d db.DB, change ...func(*api.Options)) *edge {
 	}
 	api.Register(a, op("POST", "/orders", api.Customer), order)
 	api.Register(a, op("POST", "/open", api.Public), order)
+	strict := op("POST", "/strict", api.Public)
+	strict.Unreadable = api.ErrUnauthenticated
+	api.Register(a, strict, order)
 	api.Register(a, op("POST", "/hook", api.Provider), func(_ context.Context, in *rawInput) (*rawReply, error) {
 		out := &rawReply{}
 		out.Body.Success, out.Body.Length = api.OK(), len(in.RawBody)

@@ -5,11 +5,13 @@ import (
 	"embed"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
 
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
 	"github.com/comecomepay/comecomepay/internal/platform/problem"
@@ -51,7 +53,7 @@ type ErrorResponse struct {
 	retryAfter int
 
 	Message   string `json:"message,omitempty" doc:"What happened, in the customer's language; shown word for word."`
-	Error_    string `json:"error,omitempty" doc:"The same in English, for developers." example:"Invalid credentials"`
+	Error_    string `json:"error,omitempty" doc:"What happened in English, for developers; of requests that cannot be read it says why." example:"Invalid credentials"`
 	Details   string `json:"details,omitempty" doc:"详细错误信息" example:"详细错误信息"`
 	Code      string `json:"code,omitempty" doc:"Stable machine code." example:"INVALID_CREDENTIALS"`
 	Status    string `json:"status,omitempty" enum:"error"`
@@ -88,6 +90,8 @@ func (a *API) wire(ctx context.Context, err error) *ErrorResponse {
 	info := requestFrom(ctx)
 	p, known := problem.Find(err)
 	switch {
+	case known && (p.Is(ErrMalformed) || p.Is(ErrTooLarge)) && a.unreadable[info.route()] != nil:
+		p = a.unreadable[info.route()]
 	case known:
 	case errors.Is(err, context.DeadlineExceeded):
 		p = ErrTimeout
@@ -97,6 +101,10 @@ func (a *API) wire(ctx context.Context, err error) *ErrorResponse {
 		p = ErrInternal
 	}
 	e := a.envelope(info, p)
+	var x explained
+	if errors.As(err, &x) {
+		e.Error_ = x.says
+	}
 	gone := errors.Is(err, context.Canceled) && ctx.Err() != nil
 	if e.status >= 500 && a.Log != nil && !gone {
 		a.Log.ErrorContext(ctx, "request failed", "request_id", info.id, "route", info.route(), "code", p.Code, "error", err)
@@ -119,8 +127,8 @@ func (a *API) envelope(info *request, p *problem.Problem) *ErrorResponse {
 }
 
 // reject writes an error outside of an operation.
-func (a *API) reject(w http.ResponseWriter, r *http.Request, p *problem.Problem) {
-	a.wire(r.Context(), p).write(w)
+func (a *API) reject(w http.ResponseWriter, r *http.Request, err error) {
+	a.wire(r.Context(), err).write(w)
 }
 
 func (e *ErrorResponse) write(w http.ResponseWriter) {
@@ -145,35 +153,49 @@ func (a *API) rejectOperation(ctx huma.Context, err error) {
 // The framework reports unreadable requests through these variables.
 func init() {
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, _ string, errs ...error) huma.StatusError {
-		return fromFramework(ctx.Context(), status, errs)
+		e := fromFramework(ctx, status, errs)
+		for k, v := range e.GetHeaders() { // the framework asks for them only when an operation refuses
+			ctx.SetHeader(k, v[0])
+		}
+		return e
 	}
 	// Used only where there is no request: to describe the shape of errors.
 	huma.NewError = func(status int, _ string, _ ...error) huma.StatusError { return &ErrorResponse{status: status} }
 }
 
-func fromFramework(ctx context.Context, status int, errs []error) *ErrorResponse {
-	info := requestFrom(ctx)
+func fromFramework(ctx huma.Context, status int, errs []error) *ErrorResponse {
+	info := requestFrom(ctx.Context())
 	if info.api == nil {
 		return &ErrorResponse{status: status}
 	}
 	switch {
 	case status == http.StatusRequestEntityTooLarge:
-		return info.api.wire(ctx, ErrTooLarge)
+		return info.api.wire(ctx.Context(), ErrTooLarge)
 	case status >= 500:
 		// The framework calls it a fault of ours when a body ends early or is not chunked as announced.
-		return info.api.wire(ctx, unreadable(errors.Join(errs...)))
+		return info.api.wire(ctx.Context(), unreadable(errors.Join(errs...)))
+	case status == http.StatusUnsupportedMediaType:
+		return info.api.wire(ctx.Context(), malformed("expected Content-Type application/json"))
+	case len(errs) == 0:
+		return info.api.wire(ctx.Context(), malformed("the body is empty, expected a JSON object"))
 	}
 	// Which fields, but never their values: they may be passwords.
 	var fields []string
 	for _, err := range errs {
 		var d huma.ErrorDetailer
-		if errors.As(err, &d) {
-			if at := strings.TrimPrefix(d.ErrorDetail().Location, "body."); at != "" && at != "body" {
-				fields = append(fields, at)
-			}
+		if !errors.As(err, &d) {
+			continue
+		}
+		detail := d.ErrorDetail()
+		at := strings.TrimPrefix(detail.Location, "body.")
+		if at == "body" {
+			return info.api.wire(ctx.Context(), malformed(flaw(detail)))
+		}
+		if at != "" {
+			fields = append(fields, at)
 		}
 	}
-	return info.api.wire(ctx, ErrMalformed.With("Fields", strings.Join(fields, ", ")))
+	return info.api.wire(ctx.Context(), ErrMalformed.With("Fields", strings.Join(fields, ", ")))
 }
 
 // unreadable says what became of a body that could not be read to its end.
@@ -185,7 +207,52 @@ func unreadable(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}
-	return ErrMalformed.Because(err)
+	return explained{ErrMalformed.Because(err), couldNotRead + "the body breaks off, or is not chunked as announced"}
+}
+
+// explained is a problem of which developers are told more than customers: says stands in error.
+type explained struct {
+	*problem.Problem
+	says string
+}
+
+// Unwrap leads to the problem.
+func (e explained) Unwrap() error { return e.Problem }
+
+const couldNotRead = "The request could not be read: "
+
+// malformed is ErrMalformed with a reason for developers, which must not repeat anything of the request.
+func malformed(reason string) error { return explained{ErrMalformed, couldNotRead + reason} }
+
+// flaw says what is wrong with a body as a whole. The framework's own words are no use: they repeat what was sent.
+func flaw(d *huma.ErrorDetail) string {
+	body, _ := d.Value.(string)
+	if d.Message == validation.MsgExpectedObject {
+		return "the body must be a JSON object"
+	}
+	if strings.TrimLeft(body, " \t\r\n") == "" {
+		return "the body is empty, expected a JSON object"
+	}
+	var whole any
+	var syntax *json.SyntaxError
+	switch err := json.Unmarshal([]byte(body), &whole); {
+	case err == nil:
+		return "a value has the wrong type"
+	case !errors.As(err, &syntax):
+		return "the body must be a JSON object"
+	}
+	at := "JSON error at byte " + strconv.FormatInt(syntax.Offset, 10)
+	if strings.HasPrefix(body, "\ufeff") {
+		return at + ", a byte order mark"
+	}
+	var first json.RawMessage
+	switch err := json.NewDecoder(strings.NewReader(body)).Decode(&first); {
+	case err == nil:
+		return at + ", after the end of the first value"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return at + ", where the body ends too early"
+	}
+	return at
 }
 
 // Locales are the edge's own texts.

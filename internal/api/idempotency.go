@@ -20,9 +20,13 @@ var idempotencyKeyForm = regexp.MustCompile(`^[A-Za-z0-9:_.-]{8,128}$`)
 
 const (
 	keptAnswers = 24 * time.Hour
-	// keyLease is after how long a key whose first request never ended (its replica died) may be used again.
-	keyLease = time.Minute
+	// keyMargin is what a request may take beyond its time limit, to write down what became of it.
+	keyMargin = 30 * time.Second
 )
+
+// keyLease is after how long a key whose first request never ended (its replica died) may be used again: no request that
+// lives lasts so long.
+func (a *API) keyLease() time.Duration { return a.Timeout + keyMargin }
 
 // idempotent answers a repeated request with the stored answer of the first: same key and same request the stored
 // answer, same key and another request 422, first request still running 409.
@@ -110,7 +114,7 @@ func (a *API) claimKey(ctx context.Context, e idempotencyEntry) (*keptAnswer, er
 		}
 		age := now.Sub(created)
 		switch {
-		case age > keptAnswers, status == nil && age > keyLease:
+		case age > keptAnswers, status == nil && age > a.keyLease():
 			_, err = tx.Exec(ctx, `UPDATE idempotency_keys SET request_hash = $2, status = NULL, content_type = NULL, body = NULL, created_at = $3
 				WHERE key_hash = $1`, e.key, e.request, now)
 			return err

@@ -25,6 +25,7 @@ type limiter struct {
 
 const maxBuckets = 100_000
 
+// newLimiter lets three seconds' worth come at once.
 func newLimiter(perSecond float64) *limiter {
 	return &limiter{perSec: rate.Limit(perSecond), burst: max(1, int(3*perSecond)), buckets: map[string]*rate.Limiter{}}
 }
@@ -49,7 +50,68 @@ func (l *limiter) wait(key string, now time.Time) time.Duration {
 	if b.AllowN(now, 1) {
 		return 0
 	}
+	return l.pause()
+}
+
+// usedUp tells, without taking anything, how long the caller of a key should wait; zero if a request may pass.
+func (l *limiter) usedUp(key string, now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b := l.buckets[key]; b == nil || b.TokensAt(now) >= 1 {
+		return 0
+	}
+	return l.pause()
+}
+
+func (l *limiter) pause() time.Duration {
 	return max(time.Second, time.Duration(float64(time.Second)/float64(l.perSec)))
+}
+
+// forgeries limits, per network address, calls to providers' routes that turn out not to be a provider's: wrong signature, wrong
+// key. What is genuine is never counted, and an address that something genuine has come from is not limited at all, so that
+// nobody who shares it with a provider (a proxy that is not configured as such) can shut the provider out.
+type forgeries struct {
+	limiter
+	mu      sync.Mutex
+	genuine map[string]bool
+}
+
+const (
+	forgeriesPerMinute = 30
+	maxGenuine         = 1000 // providers call from a handful of addresses
+)
+
+func newForgeries() *forgeries {
+	return &forgeries{
+		limiter: limiter{perSec: forgeriesPerMinute / 60.0, burst: forgeriesPerMinute, buckets: map[string]*rate.Limiter{}},
+		genuine: map[string]bool{},
+	}
+}
+
+// wait is how long an address should wait that has sent too many forgeries.
+func (f *forgeries) wait(key string, now time.Time) time.Duration {
+	f.mu.Lock()
+	known := f.genuine[key]
+	f.mu.Unlock()
+	if known {
+		return 0
+	}
+	return f.usedUp(key, now)
+}
+
+// judge takes note of how a call was answered. A 400 is none of the forger's: only who has proved to be the provider is told that
+// what it sent makes no sense.
+func (f *forgeries) judge(key string, status int, now time.Time) {
+	switch {
+	case status >= 200 && status < 300:
+		f.mu.Lock()
+		if len(f.genuine) < maxGenuine {
+			f.genuine[key] = true
+		}
+		f.mu.Unlock()
+	case status > 400 && status < 500:
+		f.limiter.wait(key, now)
+	}
 }
 
 // limitBody bounds what is read of a request's body.

@@ -116,34 +116,43 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, pattern := a.mux.Handler(r)
-	if !a.unlimited[pattern] {
-		if wait := a.addressWait(info.address); wait > 0 {
-			a.reject(out, r, ErrTooManyRequests.After(wait))
-			return
-		}
+	if wait := a.addressWait(info.address, pattern); wait > 0 {
+		a.reject(out, r, ErrTooManyRequests.After(wait))
+		return
+	}
+	if a.providers[pattern] {
+		defer func() { a.forgeries.judge(line(info.address), out.status, time.Now()) }()
 	}
 	if pattern == "" {
 		a.unknownRoute(out, r)
 		return
 	}
 	if !storable(r) {
-		a.reject(out, r, ErrMalformed)
+		r.Pattern = pattern
+		a.reject(out, r, malformed("path and query must be UTF-8 without NUL"))
 		return
 	}
 	a.mux.ServeHTTP(out, r)
 }
 
-func (a *API) addressWait(addr netip.Addr) time.Duration {
-	if a.SpareLoopback && addr.IsLoopback() {
+// addressWait is how long the address has to wait before it may call the route, before anything of the request is read.
+func (a *API) addressWait(addr netip.Addr, pattern string) time.Duration {
+	switch {
+	case a.SpareLoopback && addr.IsLoopback(), a.unlimited[pattern]:
 		return 0
+	case a.providers[pattern]:
+		return a.forgeries.wait(line(addr), time.Now())
 	}
-	key := addr.String()
+	return a.byAddress.wait(line(addr), time.Now())
+}
+
+// line is whom an address stands for in limits. One customer's line is a /64: its owner may use any address in it.
+func line(addr netip.Addr) string {
 	if addr.Is6() {
-		// One customer line is a /64; its owner may use any address in it.
 		p, _ := addr.Prefix(64)
-		key = p.String()
+		return p.String()
 	}
-	return a.byAddress.wait(key, time.Now())
+	return addr.String()
 }
 
 // unknownRoute answers 404, or 405 with Allow when the path exists for another method.

@@ -26,25 +26,25 @@ func (s *Service) Register(a *api.API) {
 	api.Register(a, api.Operation{
 		ID: "get-didit-status", Method: http.MethodGet, Path: "/didit/status", Access: api.CustomerUnconfirmed, Tag: "KYC认证",
 		Summary: "获取用户KYC状态", Describe: "获取当前用户的KYC认证状态，包括最新的KYC记录和失败原因",
-		Errors: []int{http.StatusUnauthorized, http.StatusNotFound},
+		Published: map[int]string{http.StatusOK: "用户KYC状态", http.StatusUnauthorized: "未授权", http.StatusNotFound: "用户未找到"},
 	}, s.getStatus)
 	api.Register(a, api.Operation{
 		ID: "get-kyc-eligibility", Method: http.MethodGet, Path: "/kyc/eligibility", Tag: "KYC认证",
-		Summary: "Whether the customer has paid what must be paid before a verification", Errors: []int{http.StatusUnauthorized},
+		Summary: "Whether the customer has paid what must be paid before a verification",
 	}, s.getEligibility)
 	api.Register(a, api.Operation{
 		ID: "start-verification", Method: http.MethodPost, Path: "/didit/initialize-token", Tag: "KYC认证",
 		Summary:  "Start or resume a verification",
 		Describe: "Gives the link to the verification page. While an attempt waits for the customer the same link is given again. email, agent_uid and return_url are accepted and not used: the account's address and references of our own count.",
-		Errors:   []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		Errors:   []int{http.StatusBadRequest, http.StatusForbidden},
 	}, s.postInitialize)
 	api.Register(a, api.Operation{
 		ID: "get-verification-result", Method: http.MethodGet, Path: "/didit/get-result/{verification_id}", Tag: "KYC认证",
-		Summary: "The state of one of the customer's own attempts", Errors: []int{http.StatusUnauthorized, http.StatusNotFound},
+		Summary: "The state of one of the customer's own attempts", Errors: []int{http.StatusNotFound},
 	}, s.getResult)
 	api.Register(a, api.Operation{
 		ID: "list-verifications", Method: http.MethodGet, Path: "/didit/get-user-kyc/{email}", Tag: "KYC认证",
-		Summary: "The customer's own attempts, newest first", Errors: []int{http.StatusUnauthorized, http.StatusForbidden},
+		Summary: "The customer's own attempts, newest first", Errors: []int{http.StatusForbidden},
 	}, s.getUserKYC)
 	api.Register(a, api.Operation{
 		ID: "verification-return", Method: http.MethodGet, Path: "/kyc/return", Access: api.Public, Tag: "KYC认证",
@@ -56,7 +56,8 @@ func (s *Service) Register(a *api.API) {
 	}, s.postDiditWebhook)
 	api.Register(a, api.Operation{
 		ID: "pokepay-callback", Method: http.MethodPost, Path: "/pokepay/callback/{key}", Access: api.Provider, Tag: "Providers", MaxBody: maxWebhook,
-		Summary: "Callback of the issuer", Describe: "A hint to read the cardholder again; its content is not believed.", Errors: []int{http.StatusNotFound},
+		Summary: "Callback of the issuer", Describe: "A hint to read the cardholder again; its content is not believed.",
+		Errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusNotFound},
 	}, s.postPokePayCallback)
 }
 
@@ -226,7 +227,7 @@ type userKYCInput struct {
 
 type userKYCResponse struct {
 	api.Success
-	Data []*LatestKycInfo `json:"data" doc:"Newest first."`
+	Data []*LatestKycInfo `json:"data" nullable:"false" doc:"Newest first."`
 }
 
 type userKYCOutput struct{ Body userKYCResponse }
