@@ -60,7 +60,7 @@ type commands struct {
 	Migrate migrateCommand `cmd:"" help:"Bring the database up to date."`
 	Config  configCommand  `cmd:"" help:"Print the settings in effect, secrets masked."`
 	Keys    keysCommand    `cmd:"" help:"Print a fresh set of keys for the environment."`
-	Account accountCommand `cmd:"" help:"Freeze, unfreeze and close accounts; list their sessions."`
+	Account accountCommand `cmd:"" help:"Show, freeze, unfreeze and close accounts; list their sessions."`
 	KYC     kycCommand     `cmd:"" name:"kyc" help:"Look at verifications and decide about them."`
 	OpenAPI openAPICommand `cmd:"" name:"openapi" help:"Print the description of the API (OpenAPI 3.1, YAML)."`
 	Version versionCommand `cmd:"" help:"Print which build this is."`

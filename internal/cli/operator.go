@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/comecomepay/comecomepay/internal/app"
 	"github.com/comecomepay/comecomepay/internal/identity"
@@ -85,6 +86,7 @@ func maybe(t *time.Time) string {
 // --- accounts -------------------------------------------------------------------------------------------------------
 
 type accountCommand struct {
+	Show     showCommand     `cmd:"" help:"Show how an account stands, its address masked."`
 	Freeze   freezeCommand   `cmd:"" help:"Let a customer read but not act."`
 	Unfreeze unfreezeCommand `cmd:"" help:"End a freeze."`
 	Close    closeCommand    `cmd:"" help:"Close an account for good and end its sessions."`
@@ -113,6 +115,62 @@ type accountLine struct {
 	CreatedAt  time.Time       `json:"created_at"`
 }
 
+func lineOfAccount(a identity.Account) accountLine {
+	return accountLine{a.ID, a.Email, a.Status, a.KYCStatus, a.KYCBlocked, a.CreatedAt}
+}
+
+type showCommand struct {
+	customer
+	output
+}
+
+// standingLine is how an account stands. It holds no personal data: the address is masked.
+type standingLine struct {
+	accountLine
+	Locale   i18n.Locale `json:"locale"`
+	Sessions int         `json:"sessions"` // devices that are signed in
+}
+
+// Run shows how an account stands.
+func (c showCommand) Run(ctx context.Context, p Program) error {
+	return withServices(ctx, p, func(s *app.Services) error {
+		a, err := s.Identity.Find(ctx, c.Who)
+		if err != nil {
+			return err
+		}
+		sessions, err := s.Identity.ListSessions(ctx, c.Who)
+		if err != nil {
+			return err
+		}
+		line := standingLine{lineOfAccount(a), a.Locale, len(sessions)}
+		line.Email = masked(a.Email)
+		return c.print(p, line, func(w *tabwriter.Writer) {
+			blocked := ""
+			if line.KYCBlocked {
+				blocked = ", may not try again"
+			}
+			for _, row := range [][2]string{
+				{"customer", fmt.Sprint(line.ID)},
+				{"address", line.Email},
+				{"status", string(line.Status)},
+				{"verification", line.KYCStatus + blocked},
+				{"devices", fmt.Sprint(line.Sessions)},
+				{"language", string(line.Locale)},
+				{"since", moment(line.CreatedAt)},
+			} {
+				fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
+			}
+		})
+	})
+}
+
+// masked leaves of an address what tells two of them apart: its first letter and the domain.
+func masked(address string) string {
+	local, domain, _ := strings.Cut(address, "@")
+	_, size := utf8.DecodeRuneInString(local)
+	return local[:size] + "***@" + domain
+}
+
 func (c changesAccount) run(ctx context.Context, p Program, act func(*identity.Service) func(context.Context, identity.Operator, string, string) (identity.Account, error)) error {
 	by, err := c.identity()
 	if err != nil {
@@ -123,8 +181,7 @@ func (c changesAccount) run(ctx context.Context, p Program, act func(*identity.S
 		if err != nil {
 			return err
 		}
-		line := accountLine{a.ID, a.Email, a.Status, a.KYCStatus, a.KYCBlocked, a.CreatedAt}
-		return c.print(p, line, func(w *tabwriter.Writer) {
+		return c.print(p, lineOfAccount(a), func(w *tabwriter.Writer) {
 			fmt.Fprintf(w, "customer %d\t%s\t%s\n", a.ID, a.Email, a.Status)
 		})
 	})
@@ -238,9 +295,10 @@ func printRecords(w *tabwriter.Writer, lines []recordLine) {
 }
 
 type kycListCommand struct {
-	Status []string `help:"Only these states (${enum})." enum:"pending_submit,pending,processing,approved,rejected,failed,not_completed,cancelled" placeholder:"STATE,…"`
-	Before int64    `help:"Only attempts with a smaller id, for the next page." placeholder:"ID"`
-	Limit  int      `help:"How many, at most 1000." default:"50"`
+	Customer string   `help:"Only those of one customer, by number or e-mail address." placeholder:"CUSTOMER"`
+	Status   []string `help:"Only these states (${enum})." enum:"pending_submit,pending,processing,approved,rejected,failed,not_completed,cancelled" placeholder:"STATE,…"`
+	Before   int64    `help:"Only attempts with a smaller id, for the next page." placeholder:"ID"`
+	Limit    int      `help:"How many, at most 1000." default:"50"`
 	output
 }
 
@@ -251,7 +309,7 @@ func (c kycListCommand) Run(ctx context.Context, p Program) error {
 		for _, status := range c.Status {
 			statuses = append(statuses, kyc.Status(status))
 		}
-		records, err := s.KYC.List(ctx, statuses, c.Before, c.Limit)
+		records, err := s.KYC.List(ctx, kyc.Filter{Statuses: statuses, Customer: c.Customer, Before: c.Before, Limit: c.Limit})
 		if err != nil {
 			return err
 		}
@@ -264,13 +322,14 @@ func (c kycListCommand) Run(ctx context.Context, p Program) error {
 }
 
 type kycShowCommand struct {
-	attempt
+	Which string `arg:"" name:"attempt" help:"Our reference (agent_uid), record:ID as in logs, or a customer's number or e-mail address for their newest attempt."`
 	operator
 	output
 }
 
 // dossier is an attempt with everything that an operator may see.
 type dossier struct {
+	Newest bool `json:"newest"` // the customer was named, and has older attempts perhaps
 	recordLine
 	UserKYCStatus kyc.UserStatus     `json:"user_kyc_status"`
 	Email         string             `json:"email"`
@@ -285,17 +344,20 @@ func (c kycShowCommand) Run(ctx context.Context, p Program) error {
 		return err
 	}
 	return withServices(ctx, p, func(s *app.Services) error {
-		d, err := s.KYC.Show(ctx, by, c.AgentUID)
+		d, err := s.KYC.Show(ctx, by, c.Which)
 		if err != nil {
 			return err
 		}
-		all := dossier{lineOf(d.Record), d.User, d.Email, d.Applicant, d.History}
+		all := dossier{d.Newest, lineOf(d.Record), d.User, d.Email, d.Applicant, d.History}
 		return c.print(p, all, func(w *tabwriter.Writer) { printDossier(w, all, d.Record.IssuerReason) })
 	})
 }
 
 func printDossier(w *tabwriter.Writer, d dossier, issuerReason string) {
 	a := d.Applicant
+	if d.Newest {
+		fmt.Fprintf(w, "This is the newest attempt of customer %d; all of them: kyc list --customer %[1]d\n\n", d.UserID)
+	}
 	for _, row := range [][2]string{
 		{"attempt", fmt.Sprintf("%s (id %d, channel %s)", d.AgentUID, d.ID, d.Channel)},
 		{"customer", fmt.Sprintf("%d, %s, %s", d.UserID, d.Email, d.UserKYCStatus)},

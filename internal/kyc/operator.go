@@ -3,6 +3,7 @@ package kyc
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/comecomepay/comecomepay/internal/identity"
@@ -18,6 +19,7 @@ var (
 
 // Dossier is everything an operator may see of an attempt.
 type Dossier struct {
+	Newest    bool           `json:"newest"` // the customer was named: of their attempts this is the newest
 	Record    Record         `json:"record"`
 	User      UserStatus     `json:"user_kyc_status"`
 	Email     string         `json:"email"`
@@ -25,9 +27,12 @@ type Dossier struct {
 	History   []HistoryEntry `json:"history"`
 }
 
-// Show gives an operator an attempt with its whole history, by agent_uid. Looking is audited: it shows personal data.
-func (s *Service) Show(ctx context.Context, by identity.Operator, agentUID string) (Dossier, error) {
-	r, err := s.store.findByAgentUID(ctx, s.DB, agentUID)
+// Show gives an operator an attempt with its whole history: by agent_uid, by the record's id as in logs ("record:7"), or, for a
+// customer's number or address of mail, the newest one. Looking is audited: it shows personal data.
+//
+// Errors: ErrNotFound, identity.ErrUserNotFound, identity.ErrEmailInvalid.
+func (s *Service) Show(ctx context.Context, by identity.Operator, which string) (Dossier, error) {
+	r, newest, err := s.named(ctx, strings.TrimSpace(which))
 	if errors.Is(err, db.ErrNoRows) {
 		return Dossier{}, ErrNotFound
 	}
@@ -47,15 +52,65 @@ func (s *Service) Show(ctx context.Context, by identity.Operator, agentUID strin
 		return Dossier{}, err
 	}
 	err = s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error { return s.audit(ctx, tx, by, "kyc.show", r, "dossier shown") })
-	return Dossier{Record: r, User: UserStatus(account.KYCStatus), Email: account.Email, Applicant: applicant, History: history}, err
+	return Dossier{Newest: newest, Record: r, User: UserStatus(account.KYCStatus), Email: account.Email, Applicant: applicant, History: history}, err
 }
 
-// List gives an operator attempts in the given states (none: all), newest first, before a given id (0: from the newest).
-func (s *Service) List(ctx context.Context, statuses []Status, before int64, limit int) ([]Record, error) {
-	if before <= 0 {
-		before = 1<<63 - 1
+// recordPrefix marks the id of a record, lest it be taken for the number of a customer.
+const recordPrefix = "record:"
+
+// named finds the attempt that an operator names; newest tells that they named its customer. db.ErrNoRows if there is none.
+func (s *Service) named(ctx context.Context, which string) (r Record, newest bool, err error) {
+	if text, ok := strings.CutPrefix(which, recordPrefix); ok {
+		id, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return Record{}, false, db.ErrNoRows
+		}
+		r, err = s.store.find(ctx, s.DB, id)
+		return r, false, err
 	}
-	return s.store.list(ctx, statuses, before, max(1, min(limit, 1000)))
+	if _, err := strconv.ParseInt(which, 10, 64); err != nil && !strings.Contains(which, "@") {
+		r, err = s.store.findByAgentUID(ctx, s.DB, which)
+		return r, false, err
+	}
+	account, err := s.Customers.Find(ctx, which)
+	if err != nil {
+		return Record{}, false, err
+	}
+	records, err := s.store.list(ctx, nil, account.ID, anyID, 1)
+	if err == nil && len(records) == 0 {
+		err = db.ErrNoRows
+	}
+	if err != nil {
+		return Record{}, false, err
+	}
+	return records[0], true, nil
+}
+
+// anyID is above every id.
+const anyID = 1<<63 - 1
+
+// Filter chooses attempts for an operator's list.
+type Filter struct {
+	Statuses []Status // none: all
+	Customer string   // number or address of mail; empty: everybody's
+	Before   int64    // only smaller ids; 0: from the newest
+	Limit    int      // 1 to 1000
+}
+
+// List gives an operator attempts, newest first. Errors: identity.ErrUserNotFound, identity.ErrEmailInvalid.
+func (s *Service) List(ctx context.Context, f Filter) ([]Record, error) {
+	if f.Before <= 0 {
+		f.Before = anyID
+	}
+	var userID int64
+	if f.Customer != "" {
+		account, err := s.Customers.Find(ctx, f.Customer)
+		if err != nil {
+			return nil, err
+		}
+		userID = account.ID
+	}
+	return s.store.list(ctx, f.Statuses, userID, f.Before, max(1, min(f.Limit, 1000)))
 }
 
 // Cases lists what waits for an operator.

@@ -3,6 +3,8 @@ package kyc_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/kyc"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/db/dbtest"
+	"github.com/comecomepay/comecomepay/internal/platform/problem"
 )
 
 // audited lists what operators did to an attempt: "olga kyc.rejected: stolen papers".
@@ -301,6 +304,70 @@ func TestOperatorsAreNamed(t *testing.T) {
 	})
 }
 
+// What support has is a customer's number or address: both lead to their attempts.
+func TestOperatorsFindACustomersAttempts(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := context.Background()
+		other := w.customer().start()
+		never := w.customer()
+		c := w.customer()
+		old := c.start()
+		old.verdict(3, "no")
+		c.becomes(stepRejected(3, "no"))
+		newer := c.start()
+		w.customer().start()
+
+		number := strconv.FormatInt(c.id, 10)
+		for which, want := range map[string]struct {
+			attempt attempt
+			newest  bool
+		}{
+			old.agentUID: {old, false}, " " + newer.agentUID + " ": {newer, false}, fmt.Sprintf("record:%d", old.recordID): {old, false},
+			number: {newer, true}, c.email: {newer, true}, " " + strings.ToUpper(c.email): {newer, true},
+			strconv.FormatInt(other.c.id, 10): {other, true},
+		} {
+			d, err := w.Show(ctx, operator, which)
+			if err != nil || d.Record.ID != want.attempt.recordID || d.Newest != want.newest || d.Email != want.attempt.c.email {
+				t.Errorf("%q: %+v, %v", which, d, err)
+			}
+		}
+		if n := newer.audited(); len(n) != 4 {
+			t.Errorf("looking is audited whichever way it was found: %v", n)
+		}
+		for which, want := range map[string]*problem.Problem{
+			strconv.FormatInt(never.id, 10): kyc.ErrNotFound, never.email: kyc.ErrNotFound, "record:999999": kyc.ErrNotFound, "record:x": kyc.ErrNotFound, "": kyc.ErrNotFound,
+			"999999": identity.ErrUserNotFound, "stranger@example.test": identity.ErrUserNotFound, "no address@": identity.ErrEmailInvalid,
+		} {
+			if _, err := w.Show(ctx, operator, which); !errors.Is(err, want) {
+				t.Errorf("%q: %v", which, err)
+			}
+		}
+
+		for name, test := range map[string]struct {
+			filter kyc.Filter
+			want   []int64
+		}{
+			"by number":         {kyc.Filter{Customer: number, Limit: 10}, []int64{newer.recordID, old.recordID}},
+			"by address":        {kyc.Filter{Customer: c.email, Limit: 10}, []int64{newer.recordID, old.recordID}},
+			"and state":         {kyc.Filter{Customer: c.email, Statuses: []kyc.Status{kyc.Rejected, kyc.Failed}, Limit: 10}, []int64{old.recordID}},
+			"next page":         {kyc.Filter{Customer: number, Before: newer.recordID, Limit: 10}, []int64{old.recordID}},
+			"who has not tried": {kyc.Filter{Customer: never.email, Limit: 10}, nil},
+		} {
+			records, err := w.List(ctx, test.filter)
+			var got []int64
+			for _, r := range records {
+				got = append(got, r.ID)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" || err != nil {
+				t.Errorf("%s: %v\n%s", name, err, diff)
+			}
+		}
+		if _, err := w.List(ctx, kyc.Filter{Customer: "999999", Limit: 1}); !errors.Is(err, identity.ErrUserNotFound) {
+			t.Errorf("list of nobody: %v", err)
+		}
+	})
+}
+
 // The list pages from the newest backwards and keeps to the states it was asked for.
 func TestOperatorsList(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
@@ -316,7 +383,7 @@ func TestOperatorsList(t *testing.T) {
 		open := c.start()
 		list := func(statuses []kyc.Status, before int64, limit int) []int64 {
 			t.Helper()
-			records, err := w.List(ctx, statuses, before, limit)
+			records, err := w.List(ctx, kyc.Filter{Statuses: statuses, Before: before, Limit: limit})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -178,17 +178,21 @@ func (s store) ofUser(ctx context.Context, q db.Querier, userID int64) ([]Record
 	return db.Collect(rows, err, scanRecord)
 }
 
-// list is for operators: records by state, newest first, before a given id.
-func (s store) list(ctx context.Context, statuses []Status, before int64, limit int) ([]Record, error) {
+// list is for operators: records by state, of one customer or of all (0), newest first, before a given id.
+func (s store) list(ctx context.Context, statuses []Status, userID, before int64, limit int) ([]Record, error) {
 	args := []any{before, limit}
 	where := ""
+	if userID != 0 {
+		args = append(args, userID)
+		where = " AND r.user_id = $3"
+	}
 	if len(statuses) > 0 {
 		marks := make([]string, len(statuses))
 		for i, st := range statuses {
 			args = append(args, st)
 			marks[i] = fmt.Sprintf("$%d", len(args))
 		}
-		where = " AND r.status IN (" + strings.Join(marks, ", ") + ")"
+		where += " AND r.status IN (" + strings.Join(marks, ", ") + ")"
 	}
 	rows, err := s.db.Query(ctx, `SELECT `+recordColumns+` FROM kyc_records r WHERE r.id < $1`+where+` ORDER BY r.id DESC LIMIT $2`, args...)
 	return db.Collect(rows, err, scanRecord)
