@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -71,6 +72,7 @@ type API struct {
 	// unreadable says by the pattern of a route what answers a request that cannot be read, where it is not ErrMalformed.
 	unreadable map[string]*problem.Problem
 	ready      func(context.Context) error
+	distrusted sync.Once // somebody who is not trusted has named whom they forward for
 }
 
 // New makes the edge.

@@ -160,6 +160,13 @@ func TestWhoCallsBehindProxies(t *testing.T) {
 		t.Errorf("an unknown peer passes for %v", got)
 	}
 	bare.get("/people/x", "X-Forwarded-For", "203.0.113.7").limited(t)
+	// A proxy that was forgotten shows in the log, once.
+	if log := bare.log.String(); strings.Count(log, "CCP_TRUSTED_PROXIES") != 1 || !strings.Contains(log, `"peer":"127.0.0.1"`) || strings.Contains(log, "203.0.113.") {
+		t.Errorf("log of the peer that is not trusted:\n%s", log)
+	}
+	if log := behind.log.String(); strings.Contains(log, "CCP_TRUSTED_PROXIES") {
+		t.Errorf("log behind a trusted proxy:\n%s", log)
+	}
 }
 
 func TestAgentsAreClipped(t *testing.T) {

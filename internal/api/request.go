@@ -243,11 +243,15 @@ func (a *API) clientAddress(r *http.Request) netip.Addr {
 		return netip.Addr{}
 	}
 	addr = addr.Unmap()
-	if !a.trusts(addr) {
-		return addr
-	}
 	forwarded := r.Header.Values("X-Forwarded-For")
 	if len(forwarded) == 0 {
+		return addr
+	}
+	if !a.trusts(addr) {
+		a.distrusted.Do(func() {
+			a.Log.WarnContext(r.Context(), "X-Forwarded-For from a peer that is not trusted: if that is your proxy, name its network in CCP_TRUSTED_PROXIES; "+
+				"all customers behind it share one address, and its limits", "peer", addr.String())
+		})
 		return addr
 	}
 	hops := strings.Split(strings.Join(forwarded, ","), ",")
