@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -428,6 +429,31 @@ func TestServeBesideProviders(t *testing.T) {
 		if code != exitDone || !strings.Contains(out, want) {
 			t.Errorf("kyc show: exit %d, %q is missing: %s%s", code, want, out, complaints)
 		}
+	}
+	// Support knows customers by number or address.
+	number := strconv.FormatInt(list[0].UserID, 10)
+	for _, who := range []string{c.email, number} {
+		if code, out, complaints := run(t, environ, "kyc", "show", who); code != exitDone || !strings.Contains(out, c.agentUID) || !strings.Contains(out, "newest attempt of customer "+number) {
+			t.Errorf("kyc show %s: exit %d: %s%s", who, code, out, complaints)
+		}
+		if code, out, complaints := run(t, environ, "kyc", "list", "--customer", who); code != exitDone || !strings.Contains(out, c.agentUID) {
+			t.Errorf("kyc list --customer %s: exit %d: %s%s", who, code, out, complaints)
+		}
+		code, out, complaints := run(t, environ, "account", "show", who, "--json")
+		var line standingLine
+		if err := json.Unmarshal([]byte(out), &line); err != nil || code != exitDone {
+			t.Errorf("account show %s: exit %d: %s%s", who, code, out, complaints)
+		}
+		want := standingLine{accountLine{list[0].UserID, c.email[:1] + "***" + c.email[strings.Index(c.email, "@"):], "active", "rejected", true, line.CreatedAt}, "en", 2}
+		if line != want || strings.Contains(out, c.email) {
+			t.Errorf("account show %s: %s; want %+v", who, out, want)
+		}
+	}
+	if code, out, _ := run(t, environ, "account", "show", number); code != exitDone || !strings.Contains(out, "rejected, may not try again") || strings.Contains(out, c.email) {
+		t.Errorf("account show: exit %d: %s", code, out)
+	}
+	if code, _, complaints := run(t, environ, "kyc", "list", "--customer", "4711"); code != exitFailed || !strings.Contains(complaints, "USER_NOT_FOUND") {
+		t.Errorf("kyc list of nobody: exit %d: %s", code, complaints)
 	}
 	if code, out, complaints := run(t, environ, "kyc", "reopen", c.agentUID, "--reason", "a mistake"); code != exitDone || !strings.Contains(out, "processing") && !strings.Contains(out, "pending") {
 		t.Errorf("kyc reopen: exit %d: %s%s", code, out, complaints)
