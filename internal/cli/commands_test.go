@@ -3,8 +3,12 @@ package cli
 import (
 	"encoding/json"
 	"flag"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -142,6 +146,44 @@ func TestDoctorOnAnEmptyEnvironment(t *testing.T) {
 	code, out, _ = run(t, []string{"CCP_RATE_PER_ADDRESS=fast"}, "doctor")
 	if code != exitFailed || !strings.Contains(out, "CCP_RATE_PER_ADDRESS") || !strings.Contains(out, "CCP_HASH_KEY: is missing") {
 		t.Errorf("wrong setting: exit %d: %s", code, out)
+	}
+}
+
+// The doctor tells a provider that is not there from one at another address and from a wrong password.
+func TestDoctorSaysWhyALoginFails(t *testing.T) {
+	t.Parallel()
+	answering := func(status int, kind, body string) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", kind)
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	plain := answering(http.StatusOK, "text/plain", "")
+	for name, test := range map[string]struct{ login, says string }{
+		"nobody listens": {"http://" + unused(t), "unreachable: not sent, no login: no connection, connection refused"},
+		"no TLS":         {strings.Replace(plain, "http", "https", 1), "unreachable: not sent, no login: no connection, no TLS at that port"},
+		"other address":  {answering(http.StatusNotFound, "text/html", "<html>"), "refused: not sent, no login: refused by the provider (HTTP 404)"},
+		"wrong password": {answering(http.StatusOK, "application/json", `{"code":400,"data":null,"errstr":"密码错误"}`), `account or password not accepted (HTTP 200, code 400): "密码错误"`},
+		"broken":         {answering(http.StatusBadGateway, "text/html", "<html>"), "unknown: not sent, no login: the provider failed (HTTP 502)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			code, out, complaints := run(t, []string{"CCP_ENV=development", "CCP_SANDBOX_ADDR=127.0.0.1:1", "CCP_DATA_DIR=" + t.TempDir(), "CCP_POKEPAY_LOGIN_URL=" + test.login}, "doctor", "--json")
+			var findings []finding
+			if err := json.Unmarshal([]byte(out), &findings); err != nil || code != exitFailed {
+				t.Fatalf("exit %d, %v: %s%s", code, err, out, complaints)
+			}
+			at := slices.IndexFunc(findings, func(f finding) bool { return f.Check == "pokepay" })
+			if at < 0 || findings[at].State != stateProblem || !strings.Contains(findings[at].Note, test.says) {
+				t.Errorf("%+v does not say %q", findings, test.says)
+			}
+			if strings.Contains(out, "development-pokepay-password") || strings.Contains(out, test.login) {
+				t.Errorf("shows the password or the address: %s", out)
+			}
+		})
 	}
 }
 
