@@ -172,6 +172,12 @@ func newEdge(t testing.TB, d db.DB, change ...func(*api.Options)) *edge {
 	strict.Unreadable = api.ErrUnauthenticated
 	api.Register(a, strict, order)
 	api.Register(a, op("POST", "/hook", api.Provider), func(_ context.Context, in *rawInput) (*rawReply, error) {
+		switch string(in.RawBody) {
+		case "forged":
+			return nil, api.ErrUnauthenticated
+		case "nonsense":
+			return nil, api.ErrKeyInvalid
+		}
 		out := &rawReply{}
 		out.Body.Success, out.Body.Length = api.OK(), len(in.RawBody)
 		return out, nil

@@ -53,8 +53,8 @@ func (l *limiter) wait(key string, now time.Time) time.Duration {
 	return l.pause()
 }
 
-// usedUp tells, without taking anything, how long the caller of a key should wait; zero if a request may pass.
-func (l *limiter) usedUp(key string, now time.Time) time.Duration {
+// exhausted is what wait would say, and takes nothing.
+func (l *limiter) exhausted(key string, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if b := l.buckets[key]; b == nil || b.TokensAt(now) >= 1 {
@@ -67,11 +67,11 @@ func (l *limiter) pause() time.Duration {
 	return max(time.Second, time.Duration(float64(time.Second)/float64(l.perSec)))
 }
 
-// forgeries limits, per network address, calls to providers' routes that turn out not to be a provider's: wrong signature, wrong
+// forgeries limits, per network address, calls of providers' routes that turn out not to be a provider's: wrong signature, wrong
 // key. What is genuine is never counted, and an address that something genuine has come from is not limited at all, so that
-// nobody who shares it with a provider (a proxy that is not configured as such) can shut the provider out.
+// nobody who shares it with a provider (behind a proxy that is not configured as such) can shut the provider out.
 type forgeries struct {
-	limiter
+	refused *limiter
 	mu      sync.Mutex
 	genuine map[string]bool
 }
@@ -83,7 +83,7 @@ const (
 
 func newForgeries() *forgeries {
 	return &forgeries{
-		limiter: limiter{perSec: forgeriesPerMinute / 60.0, burst: forgeriesPerMinute, buckets: map[string]*rate.Limiter{}},
+		refused: &limiter{perSec: forgeriesPerMinute / 60.0, burst: forgeriesPerMinute, buckets: map[string]*rate.Limiter{}},
 		genuine: map[string]bool{},
 	}
 }
@@ -96,11 +96,11 @@ func (f *forgeries) wait(key string, now time.Time) time.Duration {
 	if known {
 		return 0
 	}
-	return f.usedUp(key, now)
+	return f.refused.exhausted(key, now)
 }
 
-// judge takes note of how a call was answered. A 400 is none of the forger's: only who has proved to be the provider is told that
-// what it sent makes no sense.
+// judge takes note of how a call was answered. A 400 is no forger's: only who has proved to be the provider hears that what it
+// sent makes no sense.
 func (f *forgeries) judge(key string, status int, now time.Time) {
 	switch {
 	case status >= 200 && status < 300:
@@ -110,7 +110,7 @@ func (f *forgeries) judge(key string, status int, now time.Time) {
 		}
 		f.mu.Unlock()
 	case status > 400 && status < 500:
-		f.limiter.wait(key, now)
+		f.refused.wait(key, now)
 	}
 }
 

@@ -3,6 +3,7 @@ package api_test
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -79,12 +80,65 @@ func TestProvidersAndProbesAreNotLimited(t *testing.T) {
 	e.post("/hook", "x").ok(t)
 }
 
+// unread is a body that must not be read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body is read")
+	return 0, io.EOF
+}
+
+// Anybody can call a provider's route. What turns out not to be the provider's is limited per address.
+func TestForgedCallsOfProvidersAreLimited(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, nil, limitAddresses, trust("127.0.0.1/32"))
+	from := func(address, body string) reply { return e.post("/hook", body, "X-Forwarded-For", address) }
+	const forger, provider, clumsy = "203.0.113.66", "203.0.113.1", "203.0.113.2"
+	from(provider, "x").ok(t)
+	refused := 0
+	for range 40 {
+		if r := from(forger, "forged"); r.status == 401 {
+			refused++
+		} else {
+			r.refused(t, 429, "TOO_MANY_REQUESTS")
+			if got := r.header.Get("Retry-After"); got != "2" {
+				t.Errorf("Retry-After %q", got)
+			}
+		}
+	}
+	if refused < 30 || refused > 32 { // a token or two may have come back meanwhile
+		t.Errorf("%d forged calls were looked at, want 30", refused)
+	}
+	// Nothing of what it sends is read any more.
+	r := httptest.NewRequest("POST", "/hook", unread{t})
+	r.RemoteAddr, r.Header = "127.0.0.1:1", http.Header{"X-Forwarded-For": {forger}}
+	answer := httptest.NewRecorder()
+	e.api.Handler().ServeHTTP(answer, r)
+	if answer.Code != http.StatusTooManyRequests {
+		t.Errorf("answer %d", answer.Code)
+	}
+	// Nobody else pays for it, and its other calls have their own limit.
+	from(provider, "x").ok(t)
+	from("203.0.113.3", "x").ok(t)
+	e.get("/things", "X-Forwarded-For", forger).ok(t)
+	// A genuine provider is never shut out: neither by calls of its own that make no sense, nor by a forger behind the same address.
+	for range 40 {
+		from(clumsy, "nonsense").refused(t, 400, "IDEMPOTENCY_KEY_INVALID")
+		from(provider, "forged").refused(t, 401, "UNAUTHENTICATED")
+	}
+	from(clumsy, "x").ok(t)
+	from(provider, "x").ok(t)
+}
+
 func TestLoopbackIsSparedWhereAsked(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, nil, limitAddresses, func(o *api.Options) { o.SpareLoopback = true }, trust("127.0.0.1/32"))
 	for range 5 {
 		e.get("/things").ok(t)
 		e.get("/things", "X-Forwarded-For", "::1").ok(t)
+	}
+	for range 40 {
+		e.post("/hook", "forged").refused(t, 401, "UNAUTHENTICATED")
 	}
 	e.get("/things", "X-Forwarded-For", "203.0.113.1").ok(t)
 	e.get("/things", "X-Forwarded-For", "203.0.113.1").limited(t)

@@ -80,7 +80,7 @@ type DatabaseConfig struct {
 	URL         string `env:"CCP_DATABASE_URL" mask:"url" doc:"sqlite://path or postgres://user:password@host/name. Not set: sqlite://, the file comecomepay.db in the data directory."`
 	MaxConns    int    `env:"CCP_DATABASE_MAX_CONNS" envDefault:"0" doc:"Connections at most, of one replica; on SQLite readers. 0: chosen by the number of cores."`
 	AutoMigrate bool   `env:"CCP_AUTO_MIGRATE" envDefault:"true" doc:"Whether serve brings the database up to date when it starts. false: only comecomepay migrate does."`
-	JobWorkers  int    `env:"CCP_JOB_WORKERS" envDefault:"0" doc:"Background jobs at once, in one replica. 0: 20 on PostgreSQL, 8 on SQLite."`
+	JobWorkers  int    `env:"CCP_JOB_WORKERS" envDefault:"0" doc:"Background jobs at once that ask providers, in one replica; half as many more send mail. 0: 20 on PostgreSQL, 8 on SQLite."`
 }
 
 // KeysConfig is what protects tokens, passwords and personal data.

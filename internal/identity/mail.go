@@ -84,7 +84,7 @@ func (s *Service) notify(ctx context.Context, tx db.Tx, u userRow, template stri
 
 // RegisterJobs adds the workers of this capability.
 func (s *Service) RegisterJobs(q *jobs.Queue, sender mail.Sender) {
-	jobs.AddFunc(q, func(ctx context.Context, job mailJob) error { return s.sendMail(ctx, sender, job) })
+	jobs.AddFunc(q, jobs.Mail, func(ctx context.Context, job mailJob) error { return s.sendMail(ctx, sender, job) })
 }
 
 // sendMail is the worker of mailJob. It changes nothing: run again, it sends the same mail again.

@@ -52,7 +52,7 @@ func (s *Service) ReceiveDidit(ctx context.Context, header http.Header, body []b
 	v, err := s.Webhooks.Verify(header, body)
 	if err != nil {
 		s.metrics.inbound.WithLabelValues("didit", "refused").Inc()
-		s.Log.WarnContext(ctx, "webhook refused", "provider", "didit", "error", err)
+		s.forged.Warn(ctx, s.Log, s.Clock.Now(), "webhook refused", "provider", "didit", "error", err)
 		return ErrSignature.Because(err)
 	}
 	id, content := v.Event.Identity()

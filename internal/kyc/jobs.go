@@ -11,14 +11,14 @@ import (
 
 // RegisterJobs adds the capability's workers to the queue.
 func (s *Service) RegisterJobs(q *jobs.Queue) {
-	jobs.AddFunc(q, func(ctx context.Context, args pollArgs) error {
+	jobs.AddFunc(q, jobs.Providers, func(ctx context.Context, args pollArgs) error {
 		if err := s.Poll(ctx, args.RecordID, args.MessageID); err != nil {
 			// Not a failure of the job: the record comes back in its time.
 			s.Log.InfoContext(ctx, "kyc poll without an answer", "record_id", args.RecordID, "error", err)
 		}
 		return nil
 	})
-	jobs.Add(q, &inboundWorker{service: s})
+	jobs.Add(q, jobs.Providers, &inboundWorker{service: s})
 }
 
 type inboundWorker struct {

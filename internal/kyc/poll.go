@@ -28,8 +28,6 @@ const (
 	sweepEvery = time.Second
 	sweepBatch = 100
 	countEvery = time.Minute
-	// pollLease is how long a claimed record is left alone: longer than a poll with its retries lasts.
-	pollLease = 90 * time.Second
 	// overdueGrace is how long a deadline waits for providers that do not answer: nothing is decided while they are away.
 	overdueGrace = 24 * time.Hour
 )
@@ -105,7 +103,7 @@ func (s *Service) sweep(ctx context.Context) error {
 		}
 		claimed := 0
 		err = s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
-			ids, err := s.store.claimDue(ctx, tx, now, now.Add(pollLease), sweepBatch)
+			ids, err := s.store.claimDue(ctx, tx, now, now.Add(s.pollLease()), sweepBatch)
 			if err != nil {
 				return err
 			}
@@ -283,7 +281,7 @@ func (a asking) submit(ctx context.Context, r Record) (Record, error) {
 		if err != nil {
 			return err
 		}
-		free := locked.Submission == Due || locked.Submission == Sending && locked.SubmittedAt != nil && now.Sub(*locked.SubmittedAt) >= pollLease
+		free := locked.Submission == Due || locked.Submission == Sending && locked.SubmittedAt != nil && now.Sub(*locked.SubmittedAt) >= a.pollLease()
 		if !free || locked.Status != Processing {
 			r = locked
 			return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
 	"github.com/comecomepay/comecomepay/internal/platform/jobs"
+	"github.com/comecomepay/comecomepay/internal/platform/obs"
 	"github.com/comecomepay/comecomepay/internal/platform/problem"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
 	"github.com/comecomepay/comecomepay/internal/provider/didit"
@@ -81,6 +82,10 @@ type Options struct {
 	CallbackSecret secret.Text // if set, callbacks must be signed
 
 	Fee FeeHook // nil: no fee is charged
+
+	// How long a request and a background job may last at most. Leases outlast them.
+	RequestTimeout time.Duration // 0: 30 s
+	JobTimeout     time.Duration // 0: jobs.DefaultTimeout
 }
 
 // Service is the capability.
@@ -89,17 +94,30 @@ type Service struct {
 	store    store
 	onRevoke []RevocationHook
 	hints    chan int64
-	wake     chan struct{}
+	forged   obs.Sparse
 	metrics  *metrics
 }
 
 // New makes the service.
 func New(o Options) *Service {
-	return &Service{
-		Options: o, store: store{o.DB}, hints: make(chan int64, 1024), wake: make(chan struct{}, 1),
-		metrics: newMetrics(o.Registry),
+	if o.RequestTimeout == 0 {
+		o.RequestTimeout = 30 * time.Second
 	}
+	if o.JobTimeout == 0 {
+		o.JobTimeout = jobs.DefaultTimeout
+	}
+	return &Service{Options: o, store: store{o.DB}, hints: make(chan int64, 1024), metrics: newMetrics(o.Registry)}
 }
+
+// leaseMargin is what a lease lasts longer than the work that it covers: its outcome is still written, within ten seconds, when
+// the time for the work is over.
+const leaseMargin = 15 * time.Second
+
+// requestLease is how long an unanswered call for a session keeps others from making one.
+func (s *Service) requestLease() time.Duration { return s.RequestTimeout + leaseMargin }
+
+// pollLease is how long a claimed record is left alone, and a cardholder that is being handed in.
+func (s *Service) pollLease() time.Duration { return s.JobTimeout + leaseMargin }
 
 // OnRevoke adds a hook that runs when a verification is taken away.
 func (s *Service) OnRevoke(h RevocationHook) { s.onRevoke = append(s.onRevoke, h) }

@@ -33,8 +33,6 @@ type Started struct {
 }
 
 const (
-	// requestLease is how long an unanswered call for a session keeps others from making one: longer than the call can last.
-	requestLease = 45 * time.Second
 	// How often and how long a request waits for the link that another one of the same customer is fetching: well within the
 	// time that a request has at all, however slow the database is.
 	waitAtLeast = 50 * time.Millisecond
@@ -166,7 +164,7 @@ func (s *Service) resume(ctx context.Context, tx db.Tx, r Record, a Applicant, n
 		return &claimed{busyFor: r.SessionUntil.Sub(now)}, nil
 	case r.SessionState == SessionRequested && r.Channel == ViaDidit:
 		// The answer to the last call was lost. Didit gives the unfinished session of the same customer out again.
-		r.SessionUntil = now.Add(requestLease)
+		r.SessionUntil = now.Add(s.requestLease())
 		r.UpdatedAt = now
 		if err := s.store.save(ctx, tx, r); err != nil {
 			return nil, err
@@ -187,7 +185,7 @@ func (s *Service) newRecord(ctx context.Context, tx db.Tx, userID int64, a Appli
 	deadline := now.Add(SessionLife)
 	r := Record{
 		UserID: userID, AgentUID: uid, Channel: s.Channel, Status: PendingSubmit,
-		SessionState: SessionRequested, SessionUntil: now.Add(requestLease), EnteredAt: now, DeadlineAt: &deadline,
+		SessionState: SessionRequested, SessionUntil: now.Add(s.requestLease()), EnteredAt: now, DeadlineAt: &deadline,
 		Version: 1, CreatedAt: now, UpdatedAt: now,
 	}
 	r.NextPollAt = nextPoll(r, now, 0)
@@ -301,7 +299,7 @@ func (s *Service) sessionRefused(ctx context.Context, r Record, callErr error) e
 	var failed *provider.Error
 	if !errors.As(callErr, &failed) || failed.Outcome != provider.Refused {
 		s.Log.WarnContext(ctx, "verification session: outcome unknown", "record_id", r.ID, "error", callErr)
-		return ErrUnavailable.After(requestLease).Because(callErr)
+		return ErrUnavailable.After(s.requestLease()).Because(callErr)
 	}
 	result, caseKind, subject := ErrUnavailable.After(30*time.Second), "", r.AgentUID
 	switch reason := pokepay.ReasonOf(callErr); {

@@ -35,23 +35,37 @@ type Inserter interface {
 // Option changes how a job is inserted.
 type Option func(*river.InsertOpts)
 
-// At delays a job until t on the machine's clock.
-func At(t time.Time) Option { return func(o *river.InsertOpts) { o.ScheduledAt = t } }
-
 // Attempts is how often a job is tried before it is given up.
 func Attempts(n int) Option { return func(o *river.InsertOpts) { o.MaxAttempts = n } }
+
+// Lane keeps jobs that wait for one thing from holding up those that wait for another. Each has workers of its own.
+type Lane string
+
+// The lanes. A kind of job belongs to the one that it is registered for.
+const (
+	Mail      Lane = "mail"      // waits for the mail server, and a customer for it
+	Providers Lane = "providers" // waits for the providers, who may take their time
+)
+
+// DefaultTimeout is how long a job may run if Options do not say otherwise.
+const DefaultTimeout = 2 * time.Minute
+
+// rescueMargin is how long after its time limit a job of a dead replica is taken over.
+const rescueMargin = time.Minute
 
 // Options configures a queue.
 type Options struct {
 	Log        *slog.Logger
 	Registerer prometheus.Registerer // nil: no metrics
-	Workers    int                   // how many jobs run at once; 0: 20 on PostgreSQL, 8 on SQLite
-	Periodic   []*river.PeriodicJob
+	// Workers is how many jobs of the lane Providers run at once; 0: 20 on PostgreSQL, 8 on SQLite. Mail has half as many besides.
+	Workers int
+	Timeout time.Duration // of one job, then its context ends; 0: DefaultTimeout
 }
 
 // Queue is the product's job queue.
 type Queue struct {
 	workers *river.Workers
+	lanes   map[string]Lane // by kind of job
 	client  interface {
 		Start(context.Context) error
 		Stop(context.Context) error
@@ -69,14 +83,19 @@ func New(d db.DB, o Options) (*Queue, error) {
 			o.Workers = 8
 		}
 	}
-	q := &Queue{workers: river.NewWorkers()}
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	q := &Queue{workers: river.NewWorkers(), lanes: map[string]Lane{}}
 	cfg := &river.Config{
-		Workers:                     q.workers,
-		Queues:                      map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: o.Workers}},
-		PeriodicJobs:                o.Periodic,
+		Workers: q.workers,
+		Queues: map[string]river.QueueConfig{
+			string(Providers): {MaxWorkers: o.Workers},
+			string(Mail):      {MaxWorkers: max(1, o.Workers/2)},
+		},
 		Logger:                      o.Log,
-		JobTimeout:                  2 * time.Minute,
-		RescueStuckJobsAfter:        3 * time.Minute,
+		JobTimeout:                  o.Timeout,
+		RescueStuckJobsAfter:        o.Timeout + rescueMargin,
 		FetchCooldown:               20 * time.Millisecond,
 		CompletedJobRetentionPeriod: time.Hour,
 		Middleware:                  []rivertype.Middleware{newObserver(o.Registerer)},
@@ -112,17 +131,21 @@ func New(d db.DB, o Options) (*Queue, error) {
 	return q, nil
 }
 
-// Add registers the worker of one kind of job.
-func Add[T river.JobArgs](q *Queue, w river.Worker[T]) { river.AddWorker(q.workers, w) }
+// Add registers the worker of one kind of job, and its lane.
+func Add[T river.JobArgs](q *Queue, lane Lane, w river.Worker[T]) {
+	river.AddWorker(q.workers, w)
+	var args T
+	q.lanes[args.Kind()] = lane
+}
 
-// AddFunc registers a function as the worker of one kind of job.
-func AddFunc[T river.JobArgs](q *Queue, work func(ctx context.Context, args T) error) {
-	river.AddWorker(q.workers, river.WorkFunc(func(ctx context.Context, job *river.Job[T]) error { return work(ctx, job.Args) }))
+// AddFunc registers a function as the worker of one kind of job, and its lane.
+func AddFunc[T river.JobArgs](q *Queue, lane Lane, work func(ctx context.Context, args T) error) {
+	Add(q, lane, river.WorkFunc(func(ctx context.Context, job *river.Job[T]) error { return work(ctx, job.Args) }))
 }
 
 // Insert implements Inserter.
 func (q *Queue) Insert(ctx context.Context, tx db.Tx, args river.JobArgs, opts ...Option) error {
-	o := &river.InsertOpts{}
+	o := &river.InsertOpts{Queue: string(q.lanes[args.Kind()])}
 	for _, opt := range opts {
 		opt(o)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/riverqueue/river"
 
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/db/dbtest"
@@ -65,7 +65,7 @@ func each(t *testing.T, work func(context.Context, errand) error, test func(f *f
 			t.Fatal(err)
 		}
 		f.Queue = q
-		jobs.AddFunc(q, work)
+		jobs.AddFunc(q, jobs.Providers, work)
 		t.Cleanup(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
@@ -265,31 +265,6 @@ func TestAttemptsAreBounded(t *testing.T) {
 	})
 }
 
-func TestAJobForLaterWaits(t *testing.T) {
-	ran := map[db.Engine]chan string{db.SQLite: make(chan string, 2), db.PostgreSQL: make(chan string, 2)}
-	each(t, func(_ context.Context, e errand) error {
-		engine, name, _ := strings.Cut(e.Name, " ")
-		ran[db.Engine(engine)] <- name
-		return nil
-	}, func(f *fixture) {
-		engine := string(f.db.Engine())
-		f.insert(nil, []jobs.Option{jobs.At(time.Now().Add(time.Hour))}, engine+" later")
-		f.insert(nil, []jobs.Option{jobs.At(time.Now().Add(-time.Hour))}, engine+" overdue")
-		f.start()
-		if got := receive(f.t, ran[f.db.Engine()]); got != "overdue" {
-			f.t.Errorf("%s ran", got)
-		}
-		var state string
-		var at time.Time
-		if err := f.db.QueryRow(f.t.Context(), "SELECT state, scheduled_at FROM river_job WHERE state <> 'completed' AND state <> 'running'").Scan(&state, &at); err != nil {
-			f.t.Fatal(err)
-		}
-		if state != "scheduled" || time.Until(at) < 59*time.Minute {
-			f.t.Errorf("the job for later is %s for %s", state, at)
-		}
-	})
-}
-
 func TestStopWaitsForRunningJobs(t *testing.T) {
 	type gate struct{ running, finish, finished chan struct{} }
 	gates := map[string]gate{}
@@ -368,24 +343,36 @@ func TestStopCancelsJobsThatTakeTooLong(t *testing.T) {
 	})
 }
 
-func TestPeriodicJobsRun(t *testing.T) {
-	t.Parallel()
-	dbtest.Each(t, func(t *testing.T, d db.DB) {
-		ran := make(chan struct{}, 100)
-		q, err := jobs.New(d, jobs.Options{Log: slog.New(slog.DiscardHandler), Workers: 1, Periodic: []*river.PeriodicJob{
-			river.NewPeriodicJob(river.PeriodicInterval(time.Hour), func() (river.JobArgs, *river.InsertOpts) { return errand{Name: "hourly"}, nil },
-				&river.PeriodicJobOpts{RunOnStart: true}),
-		}})
+type letter struct{ Addressee string }
+
+func (letter) Kind() string { return "letter" }
+
+// Customers wait for their mail; it does not wait for providers, however many of them are silent.
+func TestMailDoesNotWaitForProviders(t *testing.T) {
+	release, held := map[string]chan struct{}{}, map[string]*atomic.Int32{}
+	for _, e := range []db.Engine{db.SQLite, db.PostgreSQL} {
+		release[string(e)], held[string(e)] = make(chan struct{}), &atomic.Int32{}
+	}
+	each(t, func(_ context.Context, e errand) error {
+		held[e.Name].Add(1)
+		<-release[e.Name]
+		return nil
+	}, func(f *fixture) {
+		engine := string(f.db.Engine())
+		sent := make(chan struct{})
+		jobs.AddFunc(f.Queue, jobs.Mail, func(context.Context, letter) error { close(sent); return nil })
+		workers := map[db.Engine]int{db.SQLite: 8, db.PostgreSQL: 20}[f.db.Engine()]
+		f.insert(nil, nil, slices.Repeat([]string{engine}, 2*workers)...)
+		f.start()
+		defer close(release[engine])
+		eventually(f.t, "every worker waits for a provider", func() bool { return int(held[engine].Load()) == workers })
+		err := f.db.RunTx(f.t.Context(), func(ctx context.Context, tx db.Tx) error { return f.Insert(ctx, tx, letter{"amina"}) })
 		if err != nil {
-			t.Fatal(err)
+			f.t.Fatal(err)
 		}
-		jobs.AddFunc(q, func(context.Context, errand) error { ran <- struct{}{}; return nil })
-		if err := q.Start(context.WithoutCancel(t.Context())); err != nil {
-			t.Fatal(err)
-		}
-		receive(t, ran)
-		if err := q.Stop(t.Context()); err != nil {
-			t.Error(err)
+		receive(f.t, sent)
+		if n := int(held[engine].Load()); n != workers {
+			f.t.Errorf("%d jobs run beside %d workers", n, workers)
 		}
 	})
 }

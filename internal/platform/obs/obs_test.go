@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -234,5 +235,26 @@ func TestTracingIsOffWithoutEndpoint(t *testing.T) {
 	}
 	if _, err := StartTracing(t.Context(), "collector:4318", 1, ""); err == nil {
 		t.Error("an endpoint without scheme is accepted")
+	}
+}
+
+// A line a minute, whoever calls how often.
+func TestSparse(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	log := NewLogger(slog.LevelInfo, Text, &out)
+	var refusals Sparse
+	start := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	for _, after := range []time.Duration{0, time.Second, 59 * time.Second, time.Minute, 61 * time.Second, 10 * time.Minute} {
+		refusals.Warn(t.Context(), log, start.Add(after), "refused", "why", after)
+	}
+	var lines []string
+	for line := range strings.Lines(out.String()) {
+		_, line, _ = strings.Cut(strings.TrimSpace(line), "level=")
+		lines = append(lines, line)
+	}
+	want := []string{"WARN msg=refused why=0s count=1", "WARN msg=refused why=1m0s count=3", "WARN msg=refused why=10m0s count=2"}
+	if !slices.Equal(lines, want) {
+		t.Errorf("%q, want %q", lines, want)
 	}
 }
