@@ -14,8 +14,8 @@ CREATE TABLE kyc_records (
     issuer_kyc_id    BIGINT,                         -- the cardholder's id at the issuer
     session_id       TEXT NOT NULL DEFAULT '',       -- verification session; not unique, a provider may hand one out twice
     session_url      BYTEA,                          -- sealed: it opens the flow
-    session_state    TEXT NOT NULL,                  -- requested, open: where the call that makes the session stands
-    session_until    TIMESTAMPTZ NOT NULL,           -- requested: the call's lease; open: when the link runs out
+    session_state    TEXT NOT NULL,                  -- requested, open, denied: where the call that makes the session stands
+    session_until    TIMESTAMPTZ NOT NULL,           -- requested: the call's lease; open: when the link runs out; denied: none is asked for before
     didit_status     TEXT NOT NULL DEFAULT '',       -- newest word of Didit about the session
     submission       TEXT NOT NULL DEFAULT '',       -- channel didit, handing the cardholder to the issuer: '', due, sending, done
     submitted_at     TIMESTAMPTZ,                    -- when sending began

@@ -68,7 +68,7 @@ func (s *Service) step(ctx context.Context, tx db.Tx, before Record, e Event) (R
 		return Record{}, err
 	}
 	for _, effect := range effects {
-		if err := s.follow(ctx, tx, r, effect); err != nil {
+		if err := s.follow(ctx, tx, r, e, effect); err != nil {
 			return Record{}, fmt.Errorf("%s: %w", effect, err)
 		}
 	}
@@ -109,7 +109,7 @@ func (s *Service) deriveStatus(ctx context.Context, tx db.Tx, userID int64) erro
 }
 
 // follow carries out an effect in the transaction of its cause.
-func (s *Service) follow(ctx context.Context, tx db.Tx, r Record, effect Effect) error {
+func (s *Service) follow(ctx context.Context, tx db.Tx, r Record, cause Event, effect Effect) error {
 	switch effect {
 	case Revoke:
 		for _, hook := range s.onRevoke {
@@ -123,7 +123,11 @@ func (s *Service) follow(ctx context.Context, tx db.Tx, r Record, effect Effect)
 	case CaseLateYes:
 		return s.store.openCase(ctx, tx, "kyc_late_approval", r.AgentUID, "a yes came after the rejection: take it with `kyc approve`", s.Clock.Now())
 	case CaseNoVerdict:
-		return s.store.openCase(ctx, tx, "kyc_no_verdict", r.AgentUID, "no decision before the deadline, or a fault", s.Clock.Now())
+		detail := "no decision before the deadline"
+		if cause.Text != "" {
+			detail = cause.Text
+		}
+		return s.store.openCase(ctx, tx, "kyc_no_verdict", r.AgentUID, detail, s.Clock.Now())
 	}
 	account, err := s.Customers.LockCustomer(ctx, tx, r.UserID)
 	if err != nil {

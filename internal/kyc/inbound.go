@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -33,10 +34,12 @@ const (
 	outcomeApplied = "applied"         // a record was asked about
 	outcomeIgnored = "ignored"         // nothing that concerns us
 	outcomeUnknown = "unknown_session" // no record, not even later
+	outcomeSilence = "unanswered"      // a record, and a provider that did not answer for as long as the call was worked on
 )
 
-// A call can overtake the transaction that writes our record: it is tried again for some minutes.
-const inboundAttempts = 6
+// inboundAttempts is how often a stored call is worked on: it can overtake the transaction that writes our record, and the
+// provider may not answer. The queue waits 1 s, 16 s, 81 s and so on between the attempts: the last one comes after more than an hour.
+const inboundAttempts = 8
 
 // inboundRetention is how long raw calls are kept.
 const inboundRetention = 90 * 24 * time.Hour
@@ -59,11 +62,13 @@ func (s *Service) ReceiveDidit(ctx context.Context, header http.Header, body []b
 	if id == "" {
 		id = content
 	}
-	return s.keep(ctx, message{provider: "didit", eventID: clipText(id), contentKey: digest(content), scheme: string(v.Scheme)}, header, body)
+	_, err = s.keep(ctx, message{provider: "didit", eventID: clipText(id), contentKey: digest(content), scheme: string(v.Scheme)}, header, body)
+	return err
 }
 
 // ReceivePokePay takes a callback of the issuer, whose form and signature nobody knows (provider/pokepay section 6.6): the
-// secret path is its only credential, and its content only a reason to ask.
+// secret path is its only credential, and its content only a reason to ask. It names no event: the same bytes may be a second
+// delivery or news, so they are stored once and are a reason to ask each time.
 //
 // Errors: ErrNoSuchReceiver for a wrong key, ErrSignature, ErrWebhookBody.
 func (s *Service) ReceivePokePay(ctx context.Context, key string, header http.Header, body []byte) error {
@@ -79,7 +84,29 @@ func (s *Service) ReceivePokePay(ctx context.Context, key string, header http.He
 		return ErrWebhookBody
 	}
 	content := digest(string(body))
-	return s.keep(ctx, message{provider: "pokepay", eventID: content, contentKey: content, scheme: "none"}, header, body)
+	known, err := s.keep(ctx, message{provider: "pokepay", eventID: content, contentKey: content, scheme: "none"}, header, body)
+	if err != nil || !known {
+		return err
+	}
+	records, _, err := s.concerned(ctx, "pokepay", body)
+	for _, r := range records {
+		if err == nil {
+			err = s.askOnceMore(ctx, r)
+		}
+	}
+	return err
+}
+
+// askOnceMore brings the next question about a record forward to now or, if it was asked a moment ago, to askAgainAfter since then.
+func (s *Service) askOnceMore(ctx context.Context, r Record) error {
+	at := s.Clock.Now()
+	if r.AskedAt != nil && at.Before(r.AskedAt.Add(askAgainAfter)) {
+		at = r.AskedAt.Add(askAgainAfter)
+	}
+	if r.Status == Cancelled || r.NextPollAt != nil && !r.NextPollAt.After(at) {
+		return nil // so that a flood of the same call writes nothing
+	}
+	return s.store.askBy(ctx, r.ID, at)
 }
 
 // callbackSigned checks the signature that callbacks of the simulator can carry; it is not PokePay's (provider/pokepay section 6.7).
@@ -99,14 +126,14 @@ func (s *Service) callbackSigned(secret string, header http.Header, body []byte)
 	return hmac.Equal(given, m.Sum(nil))
 }
 
-// keep stores a call and the job that works on it, together. After that it may be answered.
-func (s *Service) keep(ctx context.Context, m message, header http.Header, body []byte) error {
+// keep stores a call and the job that works on it, together. After that it may be answered. known: it was stored before.
+func (s *Service) keep(ctx context.Context, m message, header http.Header, body []byte) (known bool, err error) {
 	// A repetition costs a look, and nobody waits for it to write nothing.
-	if known, err := s.store.hasMessage(ctx, m); err != nil || known {
+	if known, err = s.store.hasMessage(ctx, m); err != nil || known {
 		if err == nil {
 			s.metrics.inbound.WithLabelValues(m.provider, "repeated").Inc()
 		}
-		return err
+		return known, err
 	}
 	headers := map[string]string{}
 	for name := range header {
@@ -117,39 +144,42 @@ func (s *Service) keep(ctx context.Context, m message, header http.Header, body 
 	}
 	text, err := json.Marshal(headers)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if m.headers, err = s.Vault.Seal(text, messagePlace(m, "headers")); err != nil {
-		return err
+		return false, err
 	}
 	if m.body, err = s.Vault.Seal(body, messagePlace(m, "body")); err != nil {
-		return err
+		return false, err
 	}
 	m.receivedAt = s.Clock.Now()
-	result := "stored"
 	err = s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		id, err := s.store.addMessage(ctx, tx, m)
 		if err != nil {
 			return err
 		}
-		if id == 0 {
-			result = "repeated"
+		if known = id == 0; known {
 			return nil
 		}
-		result = "stored"
 		return s.Jobs.Insert(ctx, tx, inboundArgs{id}, jobs.Attempts(inboundAttempts))
 	})
-	if err == nil {
-		s.metrics.inbound.WithLabelValues(m.provider, result).Inc()
+	if err != nil {
+		return false, err
 	}
-	return err
+	result := "stored"
+	if known {
+		result = "repeated"
+	}
+	s.metrics.inbound.WithLabelValues(m.provider, result).Inc()
+	return known, nil
 }
 
 func messagePlace(m message, column string) secret.Place {
 	return secret.Place{Table: "inbound_messages", Column: column, Row: m.provider + "/" + m.contentKey}
 }
 
-// handleInbound asks about every record that a stored call may concern.
+// handleInbound asks about every record that a stored call may concern. An error means that it is to be worked on again: the call
+// has done its work when the provider has answered.
 func (s *Service) handleInbound(ctx context.Context, id int64, lastTry bool) error {
 	m, err := s.store.findMessage(ctx, id)
 	if err != nil {
@@ -175,11 +205,19 @@ func (s *Service) handleInbound(ctx context.Context, id int64, lastTry bool) err
 	case len(records) == 0:
 		outcome = outcomeUnknown
 	}
+	var unanswered error
 	for _, r := range records {
 		if err := s.Poll(ctx, r.ID, id); err != nil {
-			// The poller goes on with it: the call has done its work.
-			s.Log.InfoContext(ctx, "webhook leads to a question that is not answered yet", "record_id", r.ID, "message_id", id, "error", err)
+			unanswered = errors.Join(unanswered, fmt.Errorf("record %d: %w", r.ID, err))
 		}
+	}
+	if unanswered != nil {
+		if !lastTry {
+			return unanswered
+		}
+		// The poller goes on with it.
+		s.Log.WarnContext(ctx, "webhook leads to a question that nobody answers", "message_id", id, "error", unanswered)
+		outcome = outcomeSilence
 	}
 	return s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		return s.store.setOutcome(ctx, tx, id, outcome, s.Clock.Now())

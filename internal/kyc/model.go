@@ -113,6 +113,7 @@ type SessionState string
 const (
 	SessionRequested SessionState = "requested" // asked for; the answer has not been stored
 	SessionOpen      SessionState = "open"      // there is a link
+	SessionDenied    SessionState = "denied"    // there is none, for reasons that have nothing to do with the customer
 )
 
 // Submission says where handing the cardholder to the issuer stands, in the channel didit.

@@ -371,3 +371,76 @@ func TestDeadlineDuringAnOutage(t *testing.T) {
 		})
 	}
 }
+
+// The daily look at a verified customer that meets a provider who is down is made good soon after, and the provider is not pressed.
+func TestDailyCheckDuringAnOutage(t *testing.T) {
+	eachChannel(t, func(t *testing.T, w *world) {
+		c := w.customer()
+		a := c.handedIn()
+		a.verdict(2, "")
+		c.becomes(stepVerified)
+		w.idle()
+		w.fault("pokepay", "*", fault.HTML502, 0)
+		w.fault("pokepay", "callback", fault.DropWebhook, 0)
+		a.verdict(3, "stolen papers")
+		asked := func() (n int) {
+			at := time.Time{}
+			if err := w.db.QueryRow(t.Context(), `SELECT asked_at FROM kyc_records WHERE id = $1`, a.recordID).Scan(&at); err != nil {
+				t.Fatal(err)
+			}
+			return int(at.Sub(beginning) / time.Second)
+		}
+		before := asked()
+		c.wait(27 * time.Hour) // a day, and the tenth by which it varies
+		w.stir(0)
+		if asked() == before {
+			t.Fatal("there was no daily check")
+		}
+		rounds := 0
+		for range 30 {
+			last := asked()
+			w.stir(time.Minute)
+			if asked() != last {
+				rounds++
+			}
+		}
+		if rounds < 3 || rounds > 6 {
+			t.Errorf("asked %d times within half an hour, want after about 1, 2, 4, 8 and 16 minutes", rounds)
+		}
+		c.is(stepVerified)
+		w.faults.Clear()
+		rest()
+		w.stir(time.Hour)
+		if diff := cmp.Diff([]string{"kyc_revocation"}, w.cases(a.agentUID)); diff != "" {
+			t.Errorf("an hour after the outage:\n%s", diff)
+		}
+	})
+}
+
+// A provider that has no time for anybody is not the customer's fault: it costs none of their attempts, and they are kept to the
+// wait that they are told.
+func TestTroubleIsNotHeldAgainstTheCustomer(t *testing.T) {
+	eachChannel(t, func(t *testing.T, w *world) {
+		if w.Channel == kyc.ViaDidit {
+			w.fault("didit", "create_session", fault.Forbidden, 0)
+		} else {
+			w.fault("pokepay", "kyc_init", fault.ExpiredToken, 0)
+		}
+		c := w.customer()
+		const taps = 2 * kyc.DefaultAttemptsPerDay
+		for n := range taps {
+			for range 3 {
+				c.tryStart(entries()).refused(t, http.StatusServiceUnavailable, "KYC_UNAVAILABLE")
+			}
+			if got := c.records(false); got != n+1 {
+				t.Fatalf("%d attempts after %d waits", got, n)
+			}
+			w.clock.Advance(31 * time.Second)
+			rest()
+		}
+		w.faults.Clear()
+		w.clock.Advance(5 * time.Minute) // a refused login is not repeated at once
+		c.start()
+		c.is(stepSubmit)
+	})
+}

@@ -30,7 +30,20 @@ const (
 	countEvery = time.Minute
 	// overdueGrace is how long a deadline waits for providers that do not answer: nothing is decided while they are away.
 	overdueGrace = 24 * time.Hour
+	// How soon an attempt is asked about again whose provider did not answer: at first, and when it has been away for long.
+	retryAtFirst = time.Minute
+	retryAtMost  = time.Hour
 )
+
+// A cardholder whom the issuer refuses in words that we do not know is sent again after refusalPause, then after twice as long and
+// so on: it may be a fault that passes. After so many refusals it is the data, which only the customer can correct.
+const (
+	submissionsAtMost = 5
+	refusalPause      = 30 * time.Second
+)
+
+// submissionRefused is the kind of the history's lines about such refusals.
+const submissionRefused EventKind = "submission_refused"
 
 // Run looks after all records until ctx ends: it queues a poll for each whose time has come. Every replica runs it; a
 // record is claimed by one of them. It is a loop and no periodic job, since time here is the service's clock.
@@ -124,19 +137,19 @@ func (s *Service) sweep(ctx context.Context) error {
 
 // Poll asks the providers about a record and applies what they say. A provider that does not answer decides nothing.
 func (s *Service) Poll(ctx context.Context, id, messageID int64) error {
-	var r Record
+	var before Record
 	over := false
 	asked := s.Clock.Now()
 	err := s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) (err error) {
-		if r, err = s.store.find(ctx, tx, id); err != nil {
+		if before, err = s.store.find(ctx, tx, id); err != nil {
 			return err
 		}
-		around, err := s.store.surroundings(ctx, tx, r)
+		around, err := s.store.surroundings(ctx, tx, before)
 		if err != nil {
 			return err
 		}
 		// Nothing that anybody says about it would move it any more.
-		if over = r.Status == Cancelled || around.late() && !r.Status.Open() && r.Status != Approved; over {
+		if over = before.Status == Cancelled || around.late() && !before.Status.Open() && before.Status != Approved; over {
 			return s.store.neverAsk(ctx, tx, id)
 		}
 		return s.store.noteAsked(ctx, tx, id, asked)
@@ -152,7 +165,7 @@ func (s *Service) Poll(ctx context.Context, id, messageID int64) error {
 		source = FromWebhook
 	}
 	asker := asking{Service: s, source: source, messageID: messageID}
-	r, askErr := asker.ask(ctx, r)
+	r, askErr := asker.ask(ctx, before)
 	s.metrics.polls.WithLabelValues(string(r.Channel), provider.Label(askErr)).Inc()
 
 	// Whatever came of it, the record is looked at again in its time.
@@ -168,10 +181,37 @@ func (s *Service) Poll(ctx context.Context, id, messageID int64) error {
 				return err
 			}
 		}
-		r.NextPollAt = nextPoll(r, now, rand.Float64()*2-1)
+		jitter := rand.Float64()*2 - 1
+		next := nextPoll(r, now, jitter)
+		if askErr != nil {
+			next = earlier(next, now.Add(afterSilence(before, asked, jitter)))
+		}
+		// A hint that came while the question was under way is not answered by it.
+		if hinted := r.NextPollAt != nil && (before.NextPollAt == nil || r.NextPollAt.Before(*before.NextPollAt)); hinted {
+			next = earlier(next, *r.NextPollAt)
+		}
+		r.NextPollAt = next
 		return s.store.save(ctx, tx, r)
 	})
 	return errors.Join(err, askErr)
+}
+
+// afterSilence is how long to wait after a question that was not answered: a minute after the first one, twice as long as before
+// after each further one, an hour at most, so that a provider that is down is left in peace. before is the record as it was then.
+// jitter is as in nextPoll.
+func afterSilence(before Record, asked time.Time, jitter float64) time.Duration {
+	wait := retryAtFirst
+	if before.AskedAt != nil && (before.AnsweredAt == nil || before.AnsweredAt.Before(*before.AskedAt)) {
+		wait = min(max(wait, 2*asked.Sub(*before.AskedAt)), retryAtMost)
+	}
+	return wait + time.Duration(jitter*float64(wait)/10)
+}
+
+func earlier(a *time.Time, b time.Time) *time.Time {
+	if a != nil && a.Before(b) {
+		return a
+	}
+	return &b
 }
 
 // asking is one round of questions about one record.
@@ -282,7 +322,12 @@ func (a asking) submit(ctx context.Context, r Record) (Record, error) {
 			return err
 		}
 		free := locked.Submission == Due || locked.Submission == Sending && locked.SubmittedAt != nil && now.Sub(*locked.SubmittedAt) >= a.pollLease()
-		if !free || locked.Status != Processing {
+		refusals, err := a.store.countEvents(ctx, tx, r.ID, submissionRefused, locked.EnteredAt)
+		if err != nil {
+			return err
+		}
+		pausing := refusals > 0 && locked.SubmittedAt != nil && now.Before(locked.SubmittedAt.Add(refusalPause<<(refusals-1)))
+		if !free || pausing || locked.Status != Processing {
 			r = locked
 			return nil
 		}
@@ -298,6 +343,9 @@ func (a asking) submit(ctx context.Context, r Record) (Record, error) {
 		return r, err
 	}
 	cardholder, err := a.cardholder(ctx, r)
+	if errors.Is(err, errNoDocument) {
+		return a.notTaken(ctx, r, err.Error())
+	}
 	if err != nil {
 		return r, errors.Join(err, a.submissionDue(ctx, r.ID)) // nothing was sent
 	}
@@ -329,7 +377,14 @@ func (a asking) submit(ctx context.Context, r Record) (Record, error) {
 	case pokepay.ReasonEmailUsed:
 		no.Reason = ReasonEmailTaken
 	default:
-		return r, errors.Join(err, a.submissionDue(ctx, r.ID))
+		if !aboutCardholder(failed) {
+			return r, errors.Join(err, a.submissionDue(ctx, r.ID))
+		}
+		a.Log.WarnContext(ctx, "the issuer refuses a cardholder in words that we do not know", "record_id", r.ID, "error", err)
+		if no.Text == "" {
+			no.Text = failed.Error()
+		}
+		return a.notTaken(ctx, r, no.Text)
 	}
 	// The words are meant for us and not for the customer, who reads the text of the code.
 	no.Hidden = true
@@ -357,6 +412,42 @@ func (a asking) submissionDue(ctx context.Context, id int64) error {
 		r.Submission = Due
 		return a.store.save(ctx, tx, r)
 	})
+}
+
+// aboutCardholder tells whether a refusal is about what was sent, and not about us, our haste or the way there. The issuer can say
+// those in its envelope as well as in the HTTP status.
+func aboutCardholder(failed *provider.Error) bool {
+	return !failed.Temporary() && !noAccess(failed) && failed.Code != "403" && failed.Code != "429"
+}
+
+// notTaken puts a submission back that was refused for what it says, and gives it up after submissionsAtMost of them: the attempt
+// fails with a case that tells staff why, and the customer can correct what they typed and try again.
+func (a asking) notTaken(ctx context.Context, r Record, why string) (Record, error) {
+	var out Record
+	err := a.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		r, err := a.lockRecord(ctx, tx, r.ID)
+		out = r
+		if err != nil || r.Submission != Sending {
+			return err
+		}
+		r.Submission = Due
+		if err := a.store.save(ctx, tx, r); err != nil {
+			return err
+		}
+		r.Version++
+		out = r
+		now := a.Clock.Now()
+		if err := a.store.appendEvent(ctx, tx, r.ID, r.Status, r.Status, a.event(Event{Kind: submissionRefused}), why, now); err != nil {
+			return err
+		}
+		refusals, err := a.store.countEvents(ctx, tx, r.ID, submissionRefused, r.EnteredAt)
+		if err != nil || refusals < submissionsAtMost {
+			return err
+		}
+		out, err = a.step(ctx, tx, r, a.event(Event{Kind: Broke, At: now, Text: fmt.Sprintf("not taken by the issuer, %d times: %s", refusals, why)}))
+		return err
+	})
+	return out, err
 }
 
 var errNoDocument = errors.New("approved without a document that could be read")

@@ -1,6 +1,7 @@
 package kyc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ var (
 	ErrEmailTaken      = problem.Define("KYC_EMAIL_TAKEN", problem.Invalid)
 	ErrDocumentTaken   = problem.Define("KYC_DOCUMENT_TAKEN", problem.Invalid)
 	ErrRefused         = problem.Define("KYC_REFUSED", problem.Invalid)
+	ErrTooManyAttempts = problem.Define("KYC_TOO_MANY_ATTEMPTS", problem.TooMany)
 	ErrUnavailable     = problem.Define("KYC_UNAVAILABLE", problem.Unavailable)
 	ErrBusy            = problem.Define("KYC_BUSY", problem.Unavailable)
 	ErrNotFound        = problem.Define("KYC_NOT_FOUND", problem.NotFound)
@@ -83,6 +85,10 @@ type Options struct {
 
 	Fee FeeHook // nil: no fee is charged
 
+	// How many attempts a customer may begin within an hour and within a day. Each may cost a session and somebody's time.
+	AttemptsPerHour int // 0: DefaultAttemptsPerHour
+	AttemptsPerDay  int // 0: DefaultAttemptsPerDay
+
 	// How long a request and a background job may last at most. Leases outlast them.
 	RequestTimeout time.Duration // 0: 30 s
 	JobTimeout     time.Duration // 0: jobs.DefaultTimeout
@@ -106,6 +112,8 @@ func New(o Options) *Service {
 	if o.JobTimeout == 0 {
 		o.JobTimeout = jobs.DefaultTimeout
 	}
+	o.AttemptsPerHour = cmp.Or(o.AttemptsPerHour, DefaultAttemptsPerHour)
+	o.AttemptsPerDay = cmp.Or(o.AttemptsPerDay, DefaultAttemptsPerDay)
 	return &Service{Options: o, store: store{o.DB}, hints: make(chan int64, 1024), metrics: newMetrics(o.Registry)}
 }
 

@@ -362,7 +362,7 @@ func TestSubmissionRefused(t *testing.T) {
 			}
 		}, via(kyc.ViaDidit))
 	})
-	// Words that nobody knows decide nothing: it is tried again in its time.
+	// Words that nobody knows decide nothing at first: it is tried again in its time.
 	t.Run("unknown words", func(t *testing.T) {
 		each(t, func(t *testing.T, w *world) {
 			refuse(w, "please come back on Monday", 2)
@@ -374,8 +374,12 @@ func TestSubmissionRefused(t *testing.T) {
 			c.is(stepProcessing)
 			w.stir(10 * time.Second)
 			c.is(stepProcessing)
-			w.stir(time.Minute)
-			w.stir(time.Minute)
+			if n := w.calls.of(callSubmit); n != 1 {
+				t.Errorf("%d submissions within seconds", n)
+			}
+			for range 4 {
+				w.stir(time.Minute)
+			}
 			if _, known := w.cardholder(a.agentUID); !known {
 				t.Fatal("the cardholder is not handed over when the issuer takes them again")
 			}
@@ -383,6 +387,104 @@ func TestSubmissionRefused(t *testing.T) {
 			c.becomes(stepVerified)
 		}, via(kyc.ViaDidit))
 	})
+	// If it goes on it is what the customer typed: the attempt ends, staff read why, and the customer can correct it.
+	t.Run("unknown words for good", func(t *testing.T) {
+		each(t, func(t *testing.T, w *world) {
+			const words = "post_code must be six digits"
+			refuse(w, words, 0)
+			c := w.customer()
+			a := c.start()
+			a.page("approve", "")
+			c.becomes(stepProcessing)
+			for range 15 {
+				w.stir(time.Minute)
+			}
+			w.brokeOff(a, "not taken by the issuer, 5 times: "+words)
+			if n := w.calls.of(callSubmit); n != 5 {
+				t.Errorf("%d submissions, want 5", n)
+			}
+			if n := w.count(`SELECT COUNT(*) FROM kyc_events WHERE record_id = $1 AND kind = 'submission_refused' AND why = $2`, a.recordID, words); n != 5 {
+				t.Errorf("the history tells of %d refusals, want 5", n)
+			}
+			w.stir(3 * time.Hour)
+			if n := w.calls.of(callSubmit); n != 5 {
+				t.Errorf("%d submissions, want 5: the attempt is over", n)
+			}
+			// An operator who has settled it with the issuer lets it be tried again.
+			w.faults.Clear()
+			if _, err := w.Reopen(context.Background(), operator, a.agentUID, "the issuer takes it now"); err != nil {
+				t.Fatal(err)
+			}
+			w.stir(6 * time.Second)
+			w.eventually("the cardholder", func() bool { _, known := w.cardholder(a.agentUID); return known })
+			a.verdict(2, "")
+			c.becomes(stepVerified)
+		}, via(kyc.ViaDidit))
+	})
+	t.Run("no document to hand over", func(t *testing.T) {
+		each(t, func(t *testing.T, w *world) {
+			c := w.customer()
+			a := c.start()
+			a.page("review", "")
+			c.becomes(stepProcessing)
+			w.correct(a, "")
+			w.clock.Advance(time.Second)
+			a.didit("Approved", "")
+			for range 15 {
+				w.stir(time.Minute)
+			}
+			w.brokeOff(a, "not taken by the issuer, 5 times: pokepay kycSubmit: not_sent: client uid, e-mail address or document number is missing")
+			if n := w.calls.of(callSubmit); n != 0 {
+				t.Errorf("%d submissions without a document", n)
+			}
+			c.start()
+			c.is(stepSubmit)
+		}, via(kyc.ViaDidit))
+	})
+	// That we are not let in, or not now, is no word about the customer, however often it is said.
+	t.Run("for reasons of ours", func(t *testing.T) {
+		each(t, func(t *testing.T, w *world) {
+			w.fault("pokepay", "kyc_submit", fault.ExpiredToken, 0)
+			c := w.customer()
+			a := c.start()
+			a.page("approve", "")
+			for range 20 {
+				w.stir(time.Minute)
+			}
+			c.is(stepProcessing)
+			if n := w.calls.of(callSubmit); n < 10 {
+				t.Fatalf("%d submissions: the fault does nothing", n)
+			}
+			w.faults.Clear()
+			rest()
+			w.stir(2 * time.Minute)
+			a.verdict(2, "")
+			c.becomes(stepVerified)
+		}, via(kyc.ViaDidit))
+	})
+}
+
+// brokeOff checks that an attempt has failed for a fault that does not mend itself, and what the customer and staff learn about it.
+func (w *world) brokeOff(a attempt, detail string) {
+	w.t.Helper()
+	a.c.is(standing{User: "rejected", CanSubmit: true, Status: "failed", PokePay: 1, Reason: "The verification ended without a decision for technical reasons. Please try again."})
+	all, err := w.Cases(context.Background())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	told := []string{}
+	for _, c := range all {
+		if c.Subject == a.agentUID {
+			told = append(told, c.Kind+": "+c.Detail)
+		}
+	}
+	if diff := cmp.Diff([]string{"kyc_no_verdict: " + detail}, told); diff != "" {
+		w.t.Errorf("cases:\n%s", diff)
+	}
+	w.idle()
+	if n := a.c.mails(mailEnded); n != 1 {
+		w.t.Errorf("%d mails, want 1", n)
+	}
 }
 
 // Two customers cannot use one document.

@@ -18,6 +18,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/identity"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
+	"github.com/comecomepay/comecomepay/internal/platform/problem"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
 	"github.com/comecomepay/comecomepay/internal/provider"
 	"github.com/comecomepay/comecomepay/internal/provider/didit"
@@ -38,13 +39,15 @@ const (
 	waitAtLeast = 50 * time.Millisecond
 	waitStep    = 400 * time.Millisecond
 	waitAtMost  = 20 * time.Second
+	// unavailableAtMost is how long a provider that had no time for a customer is not asked again for the same one.
+	unavailableAtMost = time.Minute
 )
 
 // Start gives the customer a link to the verification page: that of the attempt that is waiting for them, else of a new one.
 // However often and however parallel it is called, there is one open attempt and one session for it.
 //
 // Errors: identity.ErrAccountFrozen, ErrBlocked, ErrFeeUnpaid, ErrAlreadyVerified, ErrUnderReview, ErrNameInvalid, ErrFieldInvalid,
-// ErrEmailTaken, ErrDocumentTaken, ErrRefused, ErrUnavailable, ErrBusy.
+// ErrEmailTaken, ErrDocumentTaken, ErrRefused, ErrTooManyAttempts, ErrUnavailable, ErrBusy.
 func (s *Service) Start(ctx context.Context, c identity.Customer, a Applicant) (Started, error) {
 	if err := c.MayAct(); err != nil {
 		return Started{}, err
@@ -118,6 +121,8 @@ func (s *Service) claim(ctx context.Context, c identity.Customer, a Applicant, e
 			return ErrUnderReview
 		case !eligible:
 			return ErrFeeUnpaid
+		case current.SessionState == SessionDenied && now.Before(current.SessionUntil):
+			return ErrUnavailable.After(current.SessionUntil.Sub(now)) // the provider had no time for anybody just now
 		case current.Status == PendingSubmit:
 			resumed, err := s.resume(ctx, tx, current, a, now)
 			if err != nil || resumed != nil {
@@ -129,6 +134,9 @@ func (s *Service) claim(ctx context.Context, c identity.Customer, a Applicant, e
 		}
 		if !eligible {
 			return ErrFeeUnpaid
+		}
+		if err := s.admit(ctx, tx, c.ID, now); err != nil {
+			return err
 		}
 		r, err := s.newRecord(ctx, tx, c.ID, a, now)
 		if err != nil {
@@ -301,11 +309,11 @@ func (s *Service) sessionRefused(ctx context.Context, r Record, callErr error) e
 		s.Log.WarnContext(ctx, "verification session: outcome unknown", "record_id", r.ID, "error", callErr)
 		return ErrUnavailable.After(s.requestLease()).Because(callErr)
 	}
-	result, caseKind, subject := ErrUnavailable.After(30*time.Second), "", r.AgentUID
+	result, caseKind := ErrUnavailable.After(30*time.Second), ""
 	switch reason := pokepay.ReasonOf(callErr); {
 	case noAccess(failed):
 		// Our key, our credits: the customer can do nothing, and one case stands for all customers.
-		caseKind, subject = caseNoAccess, string(r.Channel)
+		caseKind = caseNoAccess
 	case failed.Sent && reason == pokepay.ReasonEmailUsed:
 		result, caseKind = ErrEmailTaken, "kyc_email_taken"
 	case failed.Sent && (reason == pokepay.ReasonIDNumberUsed || reason == pokepay.ReasonDuplicate):
@@ -326,10 +334,19 @@ func (s *Service) sessionRefused(ctx context.Context, r Record, callErr error) e
 			return err
 		}
 		now := s.Clock.Now()
-		if caseKind != "" {
-			if err := s.store.openCase(ctx, tx, caseKind, subject, failed.Detail, now); err != nil {
-				return err
-			}
+		switch caseKind {
+		case "":
+		case caseNoAccess:
+			err = s.store.openCase(ctx, tx, caseKind, string(locked.Channel), failed.Detail, now)
+		default:
+			err = s.store.openCaseOfCustomer(ctx, tx, caseKind, locked, failed.Detail, now)
+		}
+		if err != nil {
+			return err
+		}
+		if result.Kind == problem.Unavailable {
+			// It was not about this customer and is not held against them; but they are kept to the wait that they are told.
+			locked.SessionState, locked.SessionUntil = SessionDenied, now.Add(min(result.RetryAfter, unavailableAtMost))
 		}
 		_, err = s.step(ctx, tx, locked, Event{Kind: Withdrawn, At: now, Source: FromPoll, Text: "no session: " + failed.StaffText})
 		return err

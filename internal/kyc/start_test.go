@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -240,6 +241,108 @@ func TestStartRefusedByTheIssuer(t *testing.T) {
 			}
 		})
 	})
+}
+
+// However often a customer tries, there is a limit to what it costs: five attempts within an hour, ten within a day, and one case.
+func TestAttemptsAreLimited(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.fault("pokepay", "kyc_init", fault.RefuseInit, 0, func(r *fault.Rule) { r.Message = "email already in use" })
+		c := w.customer()
+		limited := func() (wait time.Duration) {
+			t.Helper()
+			r := c.tryStart(entries())
+			r.refused(t, http.StatusTooManyRequests, "KYC_TOO_MANY_ATTEMPTS")
+			seconds, err := strconv.Atoi(r.header.Get("Retry-After"))
+			if err != nil {
+				t.Fatalf("Retry-After %q", r.header.Get("Retry-After"))
+			}
+			return time.Duration(seconds) * time.Second
+		}
+		open := func() int { return w.count(`SELECT COUNT(*) FROM operator_cases WHERE is_open = 1`) }
+		refused := func() {
+			t.Helper()
+			c.tryStart(entries()).refused(t, http.StatusBadRequest, "KYC_EMAIL_TAKEN")
+			w.clock.Advance(time.Minute)
+		}
+		for range 5 {
+			refused()
+		}
+		for range 25 {
+			if wait := limited(); wait != 55*time.Minute {
+				t.Fatalf("told to wait %s, want 55 min", wait)
+			}
+		}
+		if c.records(false) != 5 || w.calls.of(callInit) != 5 || open() != 1 {
+			t.Errorf("%d attempts, %d calls, %d cases; want 5, 5 and 1", c.records(false), w.calls.of(callInit), open())
+		}
+		for l, words := range map[string]string{"en": "55 min", "zh": "55 分钟", "ar": "55 دقيقة"} {
+			if r := c.tryStart(entries(), "Accept-Language", l); !strings.Contains(r.text("message"), words) {
+				t.Errorf("%s: %s", l, r.raw)
+			}
+		}
+		// Nobody else is stopped by it, and what is wrong with them is another case.
+		w.customer().tryStart(entries()).refused(t, http.StatusBadRequest, "KYC_EMAIL_TAKEN")
+		if open() != 2 {
+			t.Errorf("%d cases for two customers", open())
+		}
+
+		w.clock.Advance(55*time.Minute - time.Second)
+		limited()
+		w.clock.Advance(time.Second)
+		refused()
+		w.clock.Advance(time.Hour)
+		for range 4 {
+			refused()
+		}
+		if wait := limited(); wait < 21*time.Hour || wait > 22*time.Hour {
+			t.Errorf("told to wait %s after ten attempts within a day, want until the first of them is a day old", wait)
+		}
+		c.wait(limited())
+		refused()
+		if c.records(false) != 11 || open() != 2 {
+			t.Errorf("%d attempts, %d cases; want 11 and 2", c.records(false), open())
+		}
+
+		// A case that was settled does not keep the next one from being opened.
+		var subject string
+		if err := w.db.QueryRow(context.Background(), `SELECT agent_uid FROM kyc_records WHERE user_id = $1 ORDER BY id LIMIT 1`, c.id).Scan(&subject); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Dismiss(context.Background(), operator, subject, "told them to use another address"); err != nil {
+			t.Fatal(err)
+		}
+		c.wait(2 * time.Hour)
+		refused()
+		if open() != 2 {
+			t.Errorf("%d cases, want 2", open())
+		}
+	})
+}
+
+// A verification that is declined over and over is limited like any other, and a link that is open is given out for ever.
+func TestDeclinesAreLimited(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c, declined := w.customer(), stepRejected(3, "The photo is not clear. Please take it again in good light.")
+		for range 2 {
+			a := c.start()
+			a.page("decline", "IMAGE_TOO_BLURRY")
+			c.becomes(declined)
+		}
+		a := c.start()
+		for range 5 {
+			if again := c.start(); again != a {
+				t.Errorf("another link: %+v, was %+v", again, a)
+			}
+		}
+		a.page("decline", "IMAGE_TOO_BLURRY")
+		c.becomes(declined)
+		billed := w.billed()
+		c.tryStart(entries()).refused(t, http.StatusTooManyRequests, "KYC_TOO_MANY_ATTEMPTS")
+		if w.billed() != billed {
+			t.Error("a session was billed")
+		}
+		c.is(declined)
+	}, via(kyc.ViaDidit), func(p *plan) { p.options = func(o *kyc.Options) { o.AttemptsPerHour = 3 } })
 }
 
 // Names go onto the card letter by letter (contract/money 1.3).

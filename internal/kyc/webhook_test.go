@@ -386,6 +386,43 @@ func TestWebhookBeforeTheRecord(t *testing.T) {
 	}, via(kyc.ViaDidit), asleep)
 }
 
+// A call whose question fails has not done its work: it is worked on again, and nobody waits a day for the next check.
+func TestWebhookWhoseQuestionFails(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := context.Background()
+		c := w.customer()
+		a := c.handedIn()
+		a.verdict(2, "")
+		c.becomes(stepVerified)
+		w.eventually("all calls to be done", func() bool { return w.count(`SELECT COUNT(*) FROM inbound_messages WHERE outcome = 'received'`) == 0 })
+		w.idle()
+		stored, asked := w.messages(), w.calls.of(callDecision)
+		w.fault("didit", "decision", fault.RateLimited, 0)
+		w.clock.Advance(time.Second)
+		a.didit("Kyc Expired", "")
+		w.eventually("a question in vain", func() bool { return w.messages() == stored+1 && w.calls.of(callDecision) > asked })
+		w.idle()
+		if got := w.outcome(); got != "received" {
+			t.Errorf("outcome %q of a call that nothing came of", got)
+		}
+		c.is(stepVerified)
+		w.faults.Clear()
+		c.becomes(stepRejected(3, "Your verification has expired. Please verify your identity again."))
+		w.eventually("the call to be done", func() bool { return w.outcome() == "applied" })
+
+		// A provider that stays away: the call is given up one day, and nobody says that it was applied.
+		w.fault("didit", "decision", fault.RateLimited, 0)
+		w.deliver(signed(w.clock.Now(), event("away", a.sessionID, "Approved")), http.StatusOK)
+		w.eventually("the call to be stored", func() bool { return w.messages() == stored+2 })
+		if err := w.LastTry(ctx, int64(w.count(`SELECT MAX(id) FROM inbound_messages`))); err != nil {
+			t.Errorf("the last try fails: %v", err)
+		}
+		if got := w.outcome(); got != "unanswered" {
+			t.Errorf("outcome %q", got)
+		}
+	}, via(kyc.ViaDidit), asleep)
+}
+
 func callback(key string, at time.Time, body string) parcel {
 	stamp := fmt.Sprint(at.Unix())
 	m := hmac.New(sha256.New, []byte(callbackSecret))
@@ -426,5 +463,64 @@ func TestIssuersCallback(t *testing.T) {
 			return w.count(`SELECT COUNT(*) FROM inbound_messages WHERE outcome = 'applied'`) == 2
 		})
 		c.is(stepSubmit)
+	})
+}
+
+// The issuer's callbacks name no event: one that is like an earlier one, byte by byte, can be news. It is stored once and asks
+// each time, though not all the time.
+func TestIssuersCallbackSaysTheSameAgain(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.fault("pokepay", "callback", fault.DropWebhook, 0)
+		c := w.customer()
+		a := c.handedIn()
+		hint := func() {
+			w.deliver(callback(callbackKey, w.clock.Now(), fmt.Sprintf(`{"agent_uid":%q}`, a.agentUID)), http.StatusOK)
+		}
+		a.verdict(2, "")
+		hint()
+		c.becomes(stepVerified)
+		w.stir(time.Hour)
+		a.verdict(3, "stolen papers")
+		hint()
+		w.eventually("the case", func() bool { return cmp.Equal(w.cases(a.agentUID), []string{"kyc_revocation"}) })
+		w.idle()
+
+		// Seconds after the last question: it waits for its turn, and is not lost.
+		a.verdict(2, "")
+		asked := w.calls.of(callGet)
+		for range 50 {
+			hint()
+		}
+		w.stir(0)
+		if n := w.calls.of(callGet) - asked; n != 0 {
+			t.Errorf("%d questions within a second", n)
+		}
+		w.stir(5 * time.Second)
+		if n := w.calls.of(callGet) - asked; n != 1 {
+			t.Errorf("%d questions for fifty hints, want 1", n)
+		}
+		if w.count(`SELECT issuer_status FROM kyc_records WHERE id = $1`, a.recordID) != 2 {
+			t.Error("the issuer's new word is not known")
+		}
+
+		// While a question is under way: its answer may be older than the hint.
+		w.stir(time.Hour)
+		w.fault("pokepay", "kyc_get", fault.Delay, 1, func(r *fault.Rule) { r.DelayMS = 700 })
+		asked = w.calls.of(callGet)
+		done := make(chan error)
+		go func() { done <- a.poll() }()
+		w.eventually("the question", func() bool { return w.calls.of(callGet) > asked })
+		hint()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		w.stir(5 * time.Second)
+		if n := w.calls.of(callGet) - asked; n != 2 {
+			t.Errorf("%d questions, want 2", n)
+		}
+		if w.messages() != 1 || w.workJobs() != 1 {
+			t.Errorf("%d calls stored, %d jobs; want one of each", w.messages(), w.workJobs())
+		}
+		c.is(stepVerified)
 	})
 }
