@@ -342,8 +342,8 @@ func TestTextsAreThoseInUse(t *testing.T) {
 	}
 }
 
-// Checking nobody's password takes as long as checking somebody's. Of several runs the quickest counts, since a busy machine
-// only ever makes them slower.
+// Checking nobody's password takes as long as checking somebody's. Of several runs in turn the quickest count, since a busy
+// machine only ever makes them slower; a very busy one takes more of them.
 func TestNobodysPasswordTakesAsLong(t *testing.T) {
 	ctx := context.Background()
 	s := New(Options{
@@ -354,19 +354,19 @@ func TestNobodysPasswordTakesAsLong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	quickest := func(hash string) time.Duration {
-		least := time.Hour
-		for range 7 {
-			begin := time.Now()
-			if _, _, err := s.verifyPassword(ctx, secret.NewText("wrong"), hash); err != nil {
-				t.Fatal(err)
-			}
-			least = min(least, time.Since(begin))
+	check := func(hash string) time.Duration {
+		begin := time.Now()
+		if _, _, err := s.verifyPassword(ctx, secret.NewText("wrong"), hash); err != nil {
+			t.Fatal(err)
 		}
-		return least
+		return time.Since(begin)
 	}
-	somebody, nobody := quickest(hash), quickest("")
-	if nobody < somebody/2 || nobody > somebody*2 {
+	somebody, nobody := time.Hour, time.Hour
+	alike := func() bool { return somebody/2 <= nobody && nobody <= somebody*2 }
+	for n := 0; n < 7 || n < 70 && !alike(); n++ {
+		somebody, nobody = min(somebody, check(hash)), min(nobody, check(""))
+	}
+	if !alike() {
 		t.Errorf("somebody's takes %v, nobody's %v", somebody, nobody)
 	}
 }
