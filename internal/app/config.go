@@ -111,7 +111,9 @@ const (
 
 // KYCConfig is how customers are verified.
 type KYCConfig struct {
-	Channel Channel `env:"CCP_KYC_CHANNEL" envDefault:"pokepay" oneof:"pokepay,didit" doc:"Who opens the verification session: the issuer in its own Didit account (pokepay), or we in ours, and the result is handed to the issuer (didit). Attempts that are under way stay in the channel they began in."`
+	Channel         Channel `env:"CCP_KYC_CHANNEL" envDefault:"pokepay" oneof:"pokepay,didit" doc:"Who opens the verification session: the issuer in its own Didit account (pokepay), or we in ours, and the result is handed to the issuer (didit). Attempts that are under way stay in the channel they began in."`
+	AttemptsPerHour int     `env:"CCP_KYC_ATTEMPTS_PER_HOUR" envDefault:"5" doc:"Verifications that one customer may begin within an hour; each may cost a session. Counted in the database, for all replicas together."`
+	AttemptsPerDay  int     `env:"CCP_KYC_ATTEMPTS_PER_DAY" envDefault:"10" doc:"The same within a day."`
 }
 
 // DiditConfig is our own Didit application (provider/didit.md section 1).
@@ -435,6 +437,11 @@ func (c *Config) check() []error {
 		"CCP_PASSWORD_PARALLELISM": c.Keys.PasswordParallelism} {
 		if n < 0 || n > 10_000 {
 			refuse(name, "must be between 0 and 10000")
+		}
+	}
+	for name, n := range map[string]int{"CCP_KYC_ATTEMPTS_PER_HOUR": c.KYC.AttemptsPerHour, "CCP_KYC_ATTEMPTS_PER_DAY": c.KYC.AttemptsPerDay} {
+		if n < 1 || n > 10_000 {
+			refuse(name, "must be between 1 and 10000")
 		}
 	}
 	for name, rate := range map[string]float64{"CCP_RATE_PER_ADDRESS": c.HTTP.RatePerAddress, "CCP_RATE_PER_CUSTOMER": c.HTTP.RatePerCustomer} {

@@ -159,6 +159,8 @@ func TestBadValuesAreNamedAndNotRepeated(t *testing.T) {
 		{"CCP_REQUEST_TIMEOUT", "30", "unit"},
 		{"CCP_REQUEST_TIMEOUT", "-1s", "longer than nothing"},
 		{"CCP_KYC_CHANNEL", "both", "pokepay or didit"},
+		{"CCP_KYC_ATTEMPTS_PER_HOUR", "0", "between 1 and"},
+		{"CCP_KYC_ATTEMPTS_PER_DAY", "many", "whole number"},
 		{"CCP_DIDIT_URL", "ftp://x", "absolute"},
 		{"CCP_POKEPAY_AUTH", canary, "password or application"},
 		{"CCP_POKEPAY_AREA_CODE", "+852x", "whole number"},

@@ -172,6 +172,7 @@ func assemble(c Config, x Extras, d db.DB, metrics prometheus.Registerer) (*Serv
 		DB: d, Jobs: queue, Customers: customers, Vault: vault, Clock: x.Clock, Random: x.Random, Texts: texts, Log: x.Log, Registry: metrics,
 		Channel: kyc.Channel(c.KYC.Channel), WorkflowID: c.Didit.WorkflowID, PublicURL: c.General.PublicURL,
 		CallbackKey: c.PokePay.CallbackKey, CallbackSecret: c.PokePay.CallbackSecret,
+		AttemptsPerHour: c.KYC.AttemptsPerHour, AttemptsPerDay: c.KYC.AttemptsPerDay,
 	}
 	if c.PokePay.configured() {
 		if verification.Issuer, err = c.NewIssuer(x.Clock, metrics); err != nil {
