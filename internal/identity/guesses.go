@@ -61,7 +61,7 @@ func (s *Service) failed(ctx context.Context, tx db.Tx, box mailbox, kind guessK
 	if lockout > 0 {
 		until := now.Add(lockout)
 		g.lockedUntil = &until
-		s.metrics.lockouts.WithLabelValues(string(kind)).Inc()
+		tx.AfterCommit(s.metrics.lockouts.WithLabelValues(string(kind)).Inc)
 	}
 	return lockout, saveGuesses(ctx, tx, box.index, kind, g)
 }

@@ -61,8 +61,11 @@ func (s *Service) step(ctx context.Context, tx db.Tx, before Record, e Event) (R
 		}
 	}
 	if before.Status != r.Status {
-		s.metrics.transitions.WithLabelValues(string(before.Status), string(r.Status), string(e.Source)).Inc()
-		s.Log.InfoContext(ctx, "kyc", "record_id", r.ID, "user_id", r.UserID, "from", before.Status, "to", r.Status, "event", e.Kind, "source", e.Source)
+		from, to := before.Status, r.Status
+		tx.AfterCommit(func() {
+			s.metrics.transitions.WithLabelValues(string(from), string(to), string(e.Source)).Inc()
+			s.Log.InfoContext(ctx, "kyc", "record_id", r.ID, "user_id", r.UserID, "from", from, "to", to, "event", e.Kind, "source", e.Source)
+		})
 	}
 	if err := s.deriveStatus(ctx, tx, r.UserID); err != nil {
 		return Record{}, err

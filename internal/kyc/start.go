@@ -207,7 +207,7 @@ func (s *Service) newRecord(ctx context.Context, tx db.Tx, userID int64, a Appli
 	if err := s.store.appendEvent(ctx, tx, r.ID, "", PendingSubmit, Event{Kind: "started", Source: FromCustomer}, "", now); err != nil {
 		return Record{}, err
 	}
-	s.metrics.transitions.WithLabelValues("", string(PendingSubmit), string(FromCustomer)).Inc()
+	tx.AfterCommit(s.metrics.transitions.WithLabelValues("", string(PendingSubmit), string(FromCustomer)).Inc)
 	return r, s.deriveStatus(ctx, tx, userID)
 }
 

@@ -28,6 +28,7 @@ var conformance = []struct {
 	{"NULL where a time is expected", nullTime},
 	{"values come back as they went in", valuesComeBack},
 	{"a transaction is all or nothing", allOrNothing},
+	{"what follows a commit follows nothing else", afterCommit},
 	{"a panic rolls back and goes on", panicRollsBack},
 	{"a transaction reads what it wrote, others do not", isolation},
 	{"an error of the transaction is not retried", ordinaryErrorOnce},
@@ -248,6 +249,28 @@ func allOrNothing(t *testing.T, d db.DB) {
 	}
 	if n := count(t, d); n != 3 {
 		t.Errorf("%d rows after a commit", n)
+	}
+}
+
+func afterCommit(t *testing.T, d db.DB) {
+	var seen []int
+	insert := func(id int, result error) error {
+		return d.RunTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			tx.AfterCommit(func() { seen = append(seen, count(t, d)) })
+			if len(seen) != 0 {
+				t.Error("ran before the commit")
+			}
+			if _, err := tx.Exec(ctx, "INSERT INTO probe (id) VALUES ($1)", id); err != nil {
+				return err
+			}
+			return result
+		})
+	}
+	if err := insert(1, errors.New("no")); err == nil || len(seen) != 0 {
+		t.Errorf("after a rollback: %v, %v", seen, err)
+	}
+	if err := insert(2, nil); err != nil || !slices.Equal(seen, []int{1}) {
+		t.Errorf("saw %v rows, want 1 once; %v", seen, err)
 	}
 }
 

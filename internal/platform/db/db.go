@@ -48,7 +48,21 @@ type Row interface{ Scan(dest ...any) error }
 // Tx is a running transaction.
 type Tx interface {
 	Querier
+	// AfterCommit has fn run once the transaction is committed: for what cannot be rolled back, such as counting or logging
+	// what has happened. A run that is retried or fails takes what it registered with it.
+	AfterCommit(fn func())
 	tx()
+}
+
+// onCommit is what a run of a transaction has registered.
+type onCommit struct{ list []func() }
+
+func (o *onCommit) AfterCommit(fn func()) { o.list = append(o.list, fn) }
+
+func (o *onCommit) run() {
+	for _, fn := range o.list {
+		fn()
+	}
 }
 
 // DB is an open database. Outside RunTx it reads; on SQLite it can do nothing else.

@@ -92,12 +92,21 @@ func (p *Postgres) Close() error {
 
 // RunTx implements DB. Transactions are READ COMMITTED: what must not change under them they lock.
 func (p *Postgres) RunTx(ctx context.Context, fn func(context.Context, Tx) error) error {
-	return retry(ctx, func() error {
-		return pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error { return fn(ctx, pgTx{tx}) })
+	var after *onCommit
+	err := retry(ctx, func() error {
+		after = &onCommit{}
+		return pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error { return fn(ctx, pgTx{after, tx}) })
 	})
+	if err == nil {
+		after.run()
+	}
+	return err
 }
 
-type pgTx struct{ pgx.Tx }
+type pgTx struct {
+	*onCommit
+	pgx.Tx
+}
 
 func (pgTx) tx()            {}
 func (pgTx) Engine() Engine { return PostgreSQL }

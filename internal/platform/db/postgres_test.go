@@ -74,9 +74,10 @@ func TestASerializationFailureIsTriedAgain(t *testing.T) {
 	d := openPostgres(t)
 	makeProbe(t, d)
 	exec(t, d, "INSERT INTO probe (id, big) VALUES (1, 0)")
-	runs := 0
+	runs, followed := 0, 0
 	err := d.RunTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
 		runs++
+		tx.AfterCommit(func() { followed++ })
 		if _, err := tx.Exec(ctx, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"); err != nil {
 			return err
 		}
@@ -92,8 +93,8 @@ func TestASerializationFailureIsTriedAgain(t *testing.T) {
 		_, err := tx.Exec(ctx, "UPDATE probe SET big = $1 WHERE id = 1", n+1)
 		return err
 	})
-	if err != nil || runs != 2 {
-		t.Errorf("ran %d times: %v", runs, err)
+	if err != nil || runs != 2 || followed != 1 {
+		t.Errorf("ran %d times, followed by %d: %v", runs, followed, err)
 	}
 	var n int64
 	if err := d.QueryRow(t.Context(), "SELECT big FROM probe").Scan(&n); err != nil || n != 11 {

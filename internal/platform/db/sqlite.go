@@ -162,7 +162,9 @@ func (l *Lite) Close() error { return errors.Join(l.reader.Close(), l.writer.Clo
 
 // RunTx implements DB. A transaction takes the write lock when it begins (BEGIN IMMEDIATE).
 func (l *Lite) RunTx(ctx context.Context, fn func(context.Context, Tx) error) error {
-	return retry(ctx, func() (err error) {
+	var after *onCommit
+	err := retry(ctx, func() (err error) {
+		after = &onCommit{}
 		tx, err := l.writer.BeginTx(ctx, nil)
 		if err != nil {
 			return err
@@ -175,14 +177,21 @@ func (l *Lite) RunTx(ctx context.Context, fn func(context.Context, Tx) error) er
 				err = ctx.Err() // database/sql has rolled back already, because the context ended
 			}
 		}()
-		if err := fn(ctx, liteTx{tx}); err != nil {
+		if err := fn(ctx, liteTx{after, tx}); err != nil {
 			return err
 		}
 		return tx.Commit()
 	})
+	if err == nil {
+		after.run()
+	}
+	return err
 }
 
-type liteTx struct{ sqlTx *sql.Tx }
+type liteTx struct {
+	*onCommit
+	sqlTx *sql.Tx
+}
 
 func (liteTx) tx()            {}
 func (liteTx) Engine() Engine { return SQLite }

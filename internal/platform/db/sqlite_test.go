@@ -183,9 +183,10 @@ func TestBusyIsTriedAgain(t *testing.T) {
 	d := openLite(t, db.Options{})
 	makeProbe(t, d)
 	other := another(t, d)
-	runs := 0
+	runs, followed := 0, 0
 	err := d.RunTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
 		runs++
+		tx.AfterCommit(func() { followed++ })
 		if _, err := tx.Exec(ctx, "INSERT INTO probe (id) VALUES (1)"); err != nil {
 			return err
 		}
@@ -199,8 +200,8 @@ func TestBusyIsTriedAgain(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil || runs != 3 {
-		t.Errorf("ran %d times: %v", runs, err)
+	if err != nil || runs != 3 || followed != 1 {
+		t.Errorf("ran %d times, followed by %d: %v", runs, followed, err)
 	}
 	if n := count(t, d); n != 1 {
 		t.Errorf("%d rows: what a failed run wrote stayed", n)
