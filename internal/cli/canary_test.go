@@ -462,15 +462,19 @@ func (l *leak) application(c *customer) object {
 // verifications goes through KYC with providers that fail in every way.
 func (l *leak) verifications(channel string) {
 	create := fault.Rule{Provider: "pokepay", Operation: "kyc_init"}
+	kinds := []fault.Kind{fault.ActThenTimeout, fault.HTML502, fault.HTTP500, fault.ExpiredToken, fault.RefuseInit}
 	if channel == "didit" {
 		create = fault.Rule{Provider: "didit", Operation: "*"}
+		kinds = []fault.Kind{fault.ActThenTimeout, fault.HTML502, fault.HTTP500, fault.RateLimited, fault.Forbidden}
 	}
-	for _, kind := range []fault.Kind{fault.ActThenTimeout, fault.HTML502, fault.HTTP500, fault.RateLimited, fault.Forbidden, fault.ExpiredToken, fault.RefuseInit} {
+	for _, kind := range kinds {
 		c := l.join()
 		rule := create
 		rule.Kind, rule.Count = kind, 3
-		rule.Message = "refused: " + rand.Text()
-		l.except("the issuer's refusal", rule.Message, elsewhere)
+		if kind == fault.RefuseInit {
+			rule.Message = "refused: " + rand.Text()
+			l.except("the issuer's refusal", rule.Message, elsewhere)
+		}
 		if err := l.simulators.Faults().Add(rule); err != nil {
 			l.t.Fatal(err)
 		}

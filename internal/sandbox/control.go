@@ -217,9 +217,6 @@ func (s *Server) addFault(r *http.Request) (any, error) {
 		return nil, err
 	}
 	rule := fault.Rule{Provider: in.Provider, Operation: in.Operation, Kind: in.Kind, DelayMS: in.DelayMS, Count: in.Count, Message: in.Message}
-	if !slices.Contains([]string{"", "*", "didit", "pokepay"}, in.Provider) {
-		return nil, invalid("provider must be didit, pokepay or *")
-	}
 	if in.Probability != nil {
 		if *in.Probability == 0 {
 			return nil, invalid("probability must be above 0 and at most 1")

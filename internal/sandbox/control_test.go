@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/smtp"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 	"github.com/comecomepay/comecomepay/internal/sandbox"
 	"github.com/comecomepay/comecomepay/internal/sandbox/didit"
+	"github.com/comecomepay/comecomepay/internal/sandbox/fault"
 	"github.com/comecomepay/comecomepay/internal/sandbox/pokepay"
 )
 
@@ -140,8 +143,20 @@ func TestRefusals(t *testing.T) {
 		{"POST", "/control/kyc", `{"reason":"` + strings.Repeat("x", 70_000) + `"}`, 413, "large"},
 		{"POST", "/control/faults", `{"kind":"gremlins"}`, 400, "kind"},
 		{"POST", "/control/faults", `{"provider":"visa","kind":"delay"}`, 400, "provider"},
-		{"POST", "/control/faults", `{"kind":"delay","probability":0}`, 400, "probability"},
-		{"POST", "/control/faults", `{"kind":"delay","probability":1.1}`, 400, "probability"},
+		{"POST", "/control/faults", `{"provider":"pokepay","operation":"kyc_int","kind":"http_500"}`, 400, "operation must be one of callback, kyc_get, kyc_init, kyc_list, kyc_submit, login, or *"},
+		{"POST", "/control/faults", `{"provider":"pokepay","operation":"webhook","kind":"drop_webhook"}`, 400, "callback"},
+		{"POST", "/control/faults", `{"provider":"didit","kind":"refuse"}`, 400, "refuse does not happen there"},
+		{"POST", "/control/faults", `{"operation":"callback","kind":"http_500"}`, 400, "drop_webhook, duplicate_webhook, forge_signature, reorder"},
+		{"POST", "/control/faults", `{"operation":"login","kind":"expired_token"}`, 400, "expired_token does not happen there"},
+		{"POST", "/control/faults", `{"kind":"delay"}`, 400, "delay_ms"},
+		{"POST", "/control/faults", `{"kind":"http_500"}x`, 400, "one JSON object"},
+		{"POST", "/control/faults", `{"kind":"http_500"}}`, 400, "one JSON object"},
+		{"POST", "/control/faults", `{"kind":"http_500"}]`, 400, "one JSON object"},
+		{"POST", "/control/faults", `{"kind":"http_500"},`, 400, "one JSON object"},
+		{"POST", "/control/faults", "{\"kind\":\"http_500\"}\x00", 400, "one JSON object"},
+		{"POST", "/control/faults", `null`, 400, "kind must be"},
+		{"POST", "/control/faults", `{"kind":"http_500","probability":0}`, 400, "probability"},
+		{"POST", "/control/faults", `{"kind":"http_500","probability":1.1}`, 400, "probability"},
 		{"POST", "/control/faults", `{"kind":"delay","delay":5}`, 400, "delay"},
 		{"POST", "/control/clock", `{"advance":"-1h"}`, 400, "forward"},
 		{"POST", "/control/clock", `{"advance":"0s"}`, 400, "forward"},
@@ -437,6 +452,63 @@ func TestPages(t *testing.T) {
 	} {
 		if a := ask(t, s, "GET", path, ""); a.status != 200 || !strings.Contains(a.text, says) {
 			t.Errorf("%s: %d, %q is missing", path, a.status, says)
+		}
+	}
+}
+
+// docs/sandbox.md names every operation and, for every kind, where it happens.
+func TestFaultsAreDocumented(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/sandbox.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := map[fault.Kind][]string{} // kind -> places
+	calls := map[string]int{}
+	for _, p := range fault.Points() {
+		if !strings.Contains(string(page), "`"+p.Operation+"`") {
+			t.Errorf("operation %s is not named", p.Operation)
+		}
+		place := p.Provider
+		if p.Operation == "webhook" || p.Operation == "callback" {
+			place = p.Operation
+		} else {
+			calls[place]++
+		}
+		for _, k := range p.Kinds {
+			at[k] = append(at[k], place)
+		}
+	}
+	for kind, places := range at {
+		at := map[string]int{}
+		for _, place := range places {
+			at[place]++
+		}
+		var words []string
+		switch {
+		case at["didit"] == calls["didit"] && at["pokepay"] == calls["pokepay"]:
+			words = append(words, "calls of both")
+		case at["didit"] == calls["didit"] && at["pokepay"] == 0:
+			words = append(words, "calls of `didit`")
+		case at["pokepay"] == calls["pokepay"] && at["didit"] == 0:
+			words = append(words, "calls of `pokepay`")
+		case at["pokepay"] == calls["pokepay"]-1 && at["didit"] == 0:
+			words = append(words, "calls of `pokepay` except `login`")
+		case at["didit"]+at["pokepay"] > 0:
+			t.Errorf("no words for where %s happens: %v", kind, at)
+		}
+		var sent []string
+		for _, place := range []string{"webhook", "callback"} {
+			if at[place] > 0 {
+				sent = append(sent, "`"+place+"`")
+			}
+		}
+		if len(sent) > 0 {
+			words = append(words, strings.Join(sent, ", "))
+		}
+		row := regexp.MustCompile("(?m)^\\| `" + string(kind) + "` \\|.*\\| " + regexp.QuoteMeta(strings.Join(words, "; ")) + " \\|$")
+		if !row.Match(page) {
+			t.Errorf("the page does not say that %s happens at %s", kind, strings.Join(words, "; "))
 		}
 	}
 }

@@ -23,27 +23,48 @@ const (
 	notFoundText  = "Not found."
 )
 
+// The points of faults: the calls, and webhook for what is sent.
+var (
+	opCreateSession = callPoint("create_session")
+	opDecision      = callPoint("decision")
+	opUpdateStatus  = callPoint("update_status")
+	opUpdateData    = callPoint("update_data")
+	opDeleteSession = callPoint("delete_session")
+	opListSessions  = callPoint("list_sessions")
+	opListReviews   = callPoint("list_reviews")
+	opGeneratePDF   = callPoint("generate_pdf")
+	opListWebhooks  = callPoint("list_webhooks")
+	opGetWebhook    = callPoint("get_webhook")
+	opResendWebhook = callPoint("resend_webhook")
+	opWebhook       = fault.Define("didit", "webhook", fault.Delay, fault.DropWebhook, fault.DuplicateWebhook, fault.Reorder, fault.ForgeSignature,
+		fault.StaleTimestamp, fault.ISOTimestamp, fault.NullVendorData, fault.MissingDecision)
+)
+
+func callPoint(operation string) *fault.Point {
+	return fault.Define("didit", operation, fault.Delay, fault.HTTP500, fault.HTML502, fault.RateLimited, fault.Forbidden, fault.ActThenTimeout)
+}
+
 // routes builds the handler. The paths are those of provider/didit.md 2.
 func (s *Simulator) routes() http.Handler {
 	s.api = http.NewServeMux()
-	call := func(pattern, operation string, f family, h http.HandlerFunc) {
+	call := func(pattern string, operation *fault.Point, f family, h http.HandlerFunc) {
 		s.api.HandleFunc(pattern, s.guard(operation, f, h))
 	}
-	call("POST /v3/session/{$}", "create_session", createFamily, s.createSession)
-	call("POST /v2/session/{$}", "create_session", createFamily, s.createLegacySession)
-	call("GET /v3/session/{id}/decision/{$}", "decision", decisionFamily, s.getDecision)
-	call("GET /v2/session/{id}/decision/{$}", "decision", decisionFamily, s.getLegacyDecision)
-	call("PATCH /v3/session/{id}/update-status/{$}", "update_status", writeFamily, s.updateStatus)
-	call("PATCH /v3/session/{id}/update-data/{$}", "update_data", writeFamily, s.updateData)
-	call("DELETE /v3/session/{id}/delete/{$}", "delete_session", writeFamily, s.deleteSession)
-	call("GET /v3/sessions/{$}", "list_sessions", readFamily, s.listSessions)
-	call("POST /v3/sessions/delete/{$}", "delete_session", writeFamily, s.deleteSessions)
-	call("GET /v3/sessions/{id}/reviews/{$}", "list_reviews", readFamily, s.listReviews)
-	call("POST /v3/sessions/{id}/reviews/{$}", "update_status", writeFamily, s.addReview)
-	call("GET /v3/session/{id}/generate-pdf/{$}", "generate_pdf", pdfFamily, s.generatePDF)
-	call("GET /v3/session/{id}/webhooks/{$}", "list_webhooks", readFamily, s.listWebhooks)
-	call("GET /v3/session/{id}/webhook/{event}/{$}", "get_webhook", readFamily, s.getWebhook)
-	call("POST /v3/session/{id}/webhook/{event}/resend/{$}", "resend_webhook", writeFamily, s.resendWebhook)
+	call("POST /v3/session/{$}", opCreateSession, createFamily, s.createSession)
+	call("POST /v2/session/{$}", opCreateSession, createFamily, s.createLegacySession)
+	call("GET /v3/session/{id}/decision/{$}", opDecision, decisionFamily, s.getDecision)
+	call("GET /v2/session/{id}/decision/{$}", opDecision, decisionFamily, s.getLegacyDecision)
+	call("PATCH /v3/session/{id}/update-status/{$}", opUpdateStatus, writeFamily, s.updateStatus)
+	call("PATCH /v3/session/{id}/update-data/{$}", opUpdateData, writeFamily, s.updateData)
+	call("DELETE /v3/session/{id}/delete/{$}", opDeleteSession, writeFamily, s.deleteSession)
+	call("GET /v3/sessions/{$}", opListSessions, readFamily, s.listSessions)
+	call("POST /v3/sessions/delete/{$}", opDeleteSession, writeFamily, s.deleteSessions)
+	call("GET /v3/sessions/{id}/reviews/{$}", opListReviews, readFamily, s.listReviews)
+	call("POST /v3/sessions/{id}/reviews/{$}", opUpdateStatus, writeFamily, s.addReview)
+	call("GET /v3/session/{id}/generate-pdf/{$}", opGeneratePDF, pdfFamily, s.generatePDF)
+	call("GET /v3/session/{id}/webhooks/{$}", opListWebhooks, readFamily, s.listWebhooks)
+	call("GET /v3/session/{id}/webhook/{event}/{$}", opGetWebhook, readFamily, s.getWebhook)
+	call("POST /v3/session/{id}/webhook/{event}/resend/{$}", opResendWebhook, writeFamily, s.resendWebhook)
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("/v2/", s.serveAPI)
@@ -96,7 +117,7 @@ func (s *Simulator) serveAPI(w http.ResponseWriter, r *http.Request) {
 
 // guard checks the key and the limit, injects the faults planned for the operation, and reads the clock before
 // the call acts.
-func (s *Simulator) guard(operation string, f family, act http.HandlerFunc) http.HandlerFunc {
+func (s *Simulator) guard(operation *fault.Point, f family, act http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if subtle.ConstantTimeCompare([]byte(r.Header.Get("x-api-key")), []byte(s.apiKey)) != 1 {
 			answerDetail(w, http.StatusForbidden, forbiddenText)
@@ -105,10 +126,10 @@ func (s *Simulator) guard(operation string, f family, act http.HandlerFunc) http
 		if !s.limits.admit(w, f) {
 			return
 		}
-		if rule, hit := s.faults.Strike("didit", operation, fault.Delay); hit && !s.linger(r.Context(), rule.Delay()) {
+		if rule, hit := s.faults.Strike(operation, fault.Delay); hit && !s.linger(r.Context(), rule.Delay()) {
 			panic(http.ErrAbortHandler) // returning would answer 200
 		}
-		rule, _ := s.faults.Strike("didit", operation, fault.HTTP500, fault.HTML502, fault.RateLimited, fault.Forbidden, fault.ActThenTimeout)
+		rule, _ := s.faults.Strike(operation, fault.HTTP500, fault.HTML502, fault.RateLimited, fault.Forbidden, fault.ActThenTimeout)
 		switch rule.Kind {
 		case fault.HTTP500:
 			answerDetail(w, http.StatusInternalServerError, "A server error occurred.")

@@ -223,7 +223,7 @@ func (o *outbox) deliver(ctx context.Context, id int64) error {
 		return err
 	}
 	copies := 1
-	if _, hit := s.faults.Strike("didit", "webhook", fault.DuplicateWebhook); hit {
+	if _, hit := s.faults.Strike(opWebhook, fault.DuplicateWebhook); hit {
 		copies = 2
 	}
 	var outcome attempt
@@ -243,12 +243,12 @@ func (o *outbox) deliver(ctx context.Context, id int64) error {
 func (o *outbox) divert(ctx context.Context, h *webhook) (done bool, err error) {
 	s := o.s
 	now := s.clock.Now()
-	if _, hit := s.faults.Strike("didit", "webhook", fault.DropWebhook); hit {
+	if _, hit := s.faults.Strike(opWebhook, fault.DropWebhook); hit {
 		_, err := s.db.ExecContext(ctx, `UPDATE didit_webhooks SET state = 'dropped' WHERE id = $1 AND replays = $2`, h.id, h.replays)
 		return true, err
 	}
 	if !h.delayed {
-		if rule, hit := s.faults.Strike("didit", "webhook", fault.Delay); hit {
+		if rule, hit := s.faults.Strike(opWebhook, fault.Delay); hit {
 			_, err := s.db.ExecContext(ctx, `UPDATE didit_webhooks SET delayed = 1, due_at = $1 WHERE id = $2`,
 				now.Add(rule.Delay()).UnixMicro(), h.id)
 			return true, err
@@ -263,7 +263,7 @@ func (o *outbox) divert(ctx context.Context, h *webhook) (done bool, err error) 
 		if others > 0 {
 			return false, nil // one is waiting for this one to go first
 		}
-		if _, hit := s.faults.Strike("didit", "webhook", fault.Reorder); hit {
+		if _, hit := s.faults.Strike(opWebhook, fault.Reorder); hit {
 			_, err := s.db.ExecContext(ctx, `UPDATE didit_webhooks SET state = 'held', held = 1, due_at = $1 WHERE id = $2`,
 				now.Add(s.scaled(heldAtMost)).UnixMicro(), h.id)
 			return true, err
@@ -281,22 +281,22 @@ func (o *outbox) compose(h *webhook) (body []byte, timestamp int64, secret strin
 		return nil, 0, "", err
 	}
 	timestamp, secret = h.timestamp, s.secret
-	if _, hit := s.faults.Strike("didit", "webhook", fault.StaleTimestamp); hit {
+	if _, hit := s.faults.Strike(opWebhook, fault.StaleTimestamp); hit {
 		timestamp -= int64(staleness / time.Second)
 	}
 	object["timestamp"] = timestamp
-	if _, hit := s.faults.Strike("didit", "webhook", fault.ISOTimestamp); hit {
+	if _, hit := s.faults.Strike(opWebhook, fault.ISOTimestamp); hit {
 		object["timestamp"] = time.Unix(timestamp, 0).UTC().Format(time.RFC3339)
 	}
-	if _, hit := s.faults.Strike("didit", "webhook", fault.NullVendorData); hit {
+	if _, hit := s.faults.Strike(opWebhook, fault.NullVendorData); hit {
 		object["vendor_data"] = nil
 	}
 	if _, has := object["decision"]; has {
-		if _, hit := s.faults.Strike("didit", "webhook", fault.MissingDecision); hit {
+		if _, hit := s.faults.Strike(opWebhook, fault.MissingDecision); hit {
 			delete(object, "decision")
 		}
 	}
-	if _, hit := s.faults.Strike("didit", "webhook", fault.ForgeSignature); hit {
+	if _, hit := s.faults.Strike(opWebhook, fault.ForgeSignature); hit {
 		secret = forgedSecret
 	}
 	body, err = encodeJSON(object, wireStyle)

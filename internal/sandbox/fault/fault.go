@@ -4,8 +4,11 @@ package fault
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -36,14 +39,43 @@ const (
 	RefuseInit      Kind = "refuse"           // a business error with the text of Message
 )
 
-var kinds = []Kind{Delay, DropWebhook, DuplicateWebhook, Reorder, ForgeSignature, HTTP500, HTML502, ActThenTimeout,
-	StaleTimestamp, ISOTimestamp, NullVendorData, MissingDecision, ExpiredToken, RateLimited, Forbidden, OddNumbers,
-	NoRequestID, RefuseInit}
+// Point is a place where a simulated provider can misbehave: a call that it answers, or what it sends by itself.
+type Point struct {
+	Provider  string
+	Operation string
+	Kinds     []Kind // what can happen here
+}
+
+var (
+	known sync.Mutex
+	all   []*Point
+)
+
+// Define makes a point known, so that rules can name it. A simulator defines its points in variables of its package.
+func Define(provider, operation string, kinds ...Kind) *Point {
+	known.Lock()
+	defer known.Unlock()
+	for _, p := range all {
+		if p.Provider == provider && p.Operation == operation {
+			panic("fault: point defined twice: " + provider + " " + operation)
+		}
+	}
+	p := &Point{provider, operation, kinds}
+	all = append(all, p)
+	return p
+}
+
+// Points lists the points that are defined, in their order.
+func Points() []*Point {
+	known.Lock()
+	defer known.Unlock()
+	return slices.Clone(all)
+}
 
 // Rule is one fault to inject. It is the body of POST /control/faults.
 type Rule struct {
-	Provider    string  `json:"provider"`          // "didit", "pokepay" or "*"
-	Operation   string  `json:"operation"`         // an operation's name or "*"
+	Provider    string  `json:"provider"`          // a point's, or "*"
+	Operation   string  `json:"operation"`         // a point's, or "*"
 	Kind        Kind    `json:"kind"`              // what happens
 	Probability float64 `json:"probability"`       // 0 < p <= 1; left out: 1
 	DelayMS     int     `json:"delay_ms"`          // for delay
@@ -61,27 +93,28 @@ type Plan struct {
 	rules []*Rule
 }
 
-// Add puts a rule into force, or says what is wrong with it.
+// Add puts a rule into force, or says what is wrong with it. A rule that fits no point would never strike, and is wrong too.
 func (p *Plan) Add(r Rule) error {
-	known := false
-	for _, k := range kinds {
-		known = known || k == r.Kind
-	}
-	switch {
-	case !known:
-		return errors.New("unknown kind of fault")
-	case math.IsNaN(r.Probability) || r.Probability < 0 || r.Probability > 1:
-		return errors.New("probability must be above 0 and at most 1")
-	case r.DelayMS < 0 || r.DelayMS > 600_000:
-		return errors.New("delay_ms must be from 0 to 600000")
-	case r.Count < 0:
-		return errors.New("count must not be negative")
-	}
 	if r.Provider == "" {
 		r.Provider = "*"
 	}
 	if r.Operation == "" {
 		r.Operation = "*"
+	}
+	if err := fits(r); err != nil {
+		return err
+	}
+	switch {
+	case math.IsNaN(r.Probability) || r.Probability < 0 || r.Probability > 1:
+		return errors.New("probability must be above 0 and at most 1")
+	case r.DelayMS < 0 || r.DelayMS > 600_000 || r.Kind == Delay && r.DelayMS == 0:
+		return errors.New("delay_ms must be from 1 to 600000")
+	case r.DelayMS > 0 && r.Kind != Delay:
+		return errors.New("delay_ms belongs to kind delay")
+	case r.Message != "" && r.Kind != RefuseInit:
+		return errors.New("message belongs to kind refuse")
+	case r.Count < 0:
+		return errors.New("count must not be negative")
 	}
 	if r.Probability == 0 {
 		r.Probability = 1
@@ -91,6 +124,42 @@ func (p *Plan) Add(r Rule) error {
 	defer p.mu.Unlock()
 	p.rules = append(p.rules, &r)
 	return nil
+}
+
+// fits looks for a point at which the rule can strike, and names what there is if it finds none.
+func fits(r Rule) error {
+	var providers, operations, kinds, here []string
+	for _, p := range Points() {
+		providers = append(providers, p.Provider)
+		for _, k := range p.Kinds {
+			kinds = append(kinds, string(k))
+		}
+		if r.Provider != "*" && r.Provider != p.Provider {
+			continue
+		}
+		operations = append(operations, p.Operation)
+		if r.Operation != "*" && r.Operation != p.Operation {
+			continue
+		}
+		for _, k := range p.Kinds {
+			here = append(here, string(k))
+		}
+	}
+	names := func(list []string) string {
+		slices.Sort(list)
+		return strings.Join(slices.Compact(list), ", ")
+	}
+	switch {
+	case slices.Contains(here, string(r.Kind)):
+		return nil
+	case r.Provider != "*" && !slices.Contains(providers, r.Provider):
+		return fmt.Errorf("provider must be one of %s, or *", names(providers))
+	case r.Operation != "*" && !slices.Contains(operations, r.Operation):
+		return fmt.Errorf("operation must be one of %s, or *", names(operations))
+	case !slices.Contains(kinds, string(r.Kind)):
+		return fmt.Errorf("kind must be one of %s", names(here))
+	}
+	return fmt.Errorf("kind %s does not happen there (provider %s, operation %s), but %s", r.Kind, r.Provider, r.Operation, names(here))
 }
 
 // Rules lists the rules in force.
@@ -111,22 +180,25 @@ func (p *Plan) Clear() {
 	p.rules = nil
 }
 
-// Strike asks whether a fault of one of the given kinds hits this operation now, and counts it if so.
-func (p *Plan) Strike(provider, operation string, of ...Kind) (Rule, bool) {
+// Strike asks whether a fault of one of the given kinds, which must be among the point's, hits now, and counts it if so.
+func (p *Plan) Strike(at *Point, of ...Kind) (Rule, bool) {
+	for _, k := range of {
+		if !slices.Contains(at.Kinds, k) {
+			panic("fault: " + at.Provider + " " + at.Operation + " does not list " + string(k))
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range p.rules {
-		if r.Provider != "*" && r.Provider != provider || r.Operation != "*" && r.Operation != operation {
+		if r.Provider != "*" && r.Provider != at.Provider || r.Operation != "*" && r.Operation != at.Operation {
 			continue
 		}
 		if r.Count > 0 && r.Hits >= r.Count {
 			continue
 		}
-		for _, k := range of {
-			if k == r.Kind && (r.Probability >= 1 || rand.Float64() < r.Probability) {
-				r.Hits++
-				return *r, true
-			}
+		if slices.Contains(of, r.Kind) && (r.Probability >= 1 || rand.Float64() < r.Probability) {
+			r.Hits++
+			return *r, true
 		}
 	}
 	return Rule{}, false

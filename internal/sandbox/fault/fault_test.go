@@ -2,12 +2,21 @@ package fault_test
 
 import (
 	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/comecomepay/comecomepay/internal/sandbox/fault"
+)
+
+// Two invented providers.
+var (
+	create   = fault.Define("bank", "create", fault.Delay, fault.HTTP500, fault.RefuseInit)
+	list     = fault.Define("bank", "list", fault.Delay, fault.HTTP500)
+	callback = fault.Define("bank", "callback", fault.DropWebhook)
+	send     = fault.Define("post", "create", fault.Delay, fault.HTTP500, fault.Forbidden)
 )
 
 func add(t *testing.T, p *fault.Plan, r fault.Rule) {
@@ -19,7 +28,7 @@ func add(t *testing.T, p *fault.Plan, r fault.Rule) {
 
 func TestAnEmptyPlanStrikesNothing(t *testing.T) {
 	var p fault.Plan
-	if r, hit := p.Strike("didit", "create", fault.Delay, fault.HTTP500); hit {
+	if r, hit := p.Strike(create, fault.Delay, fault.HTTP500); hit {
 		t.Errorf("struck by %+v", r)
 	}
 	if p.Rules() == nil || len(p.Rules()) != 0 {
@@ -29,25 +38,25 @@ func TestAnEmptyPlanStrikesNothing(t *testing.T) {
 
 func TestRulesStrikeWhatTheyName(t *testing.T) {
 	for _, tt := range []struct {
-		name                string
-		rule                fault.Rule
-		provider, operation string
-		of                  []fault.Kind
-		want                bool
+		name string
+		rule fault.Rule
+		at   *fault.Point
+		of   []fault.Kind
+		want bool
 	}{
-		{"exactly", fault.Rule{Provider: "didit", Operation: "create", Kind: fault.HTTP500}, "didit", "create", []fault.Kind{fault.HTTP500}, true},
-		{"one of several kinds", fault.Rule{Provider: "didit", Operation: "create", Kind: fault.HTTP500}, "didit", "create", []fault.Kind{fault.Delay, fault.HTTP500}, true},
-		{"another provider", fault.Rule{Provider: "didit", Operation: "create", Kind: fault.HTTP500}, "pokepay", "create", []fault.Kind{fault.HTTP500}, false},
-		{"another operation", fault.Rule{Provider: "didit", Operation: "create", Kind: fault.HTTP500}, "didit", "list", []fault.Kind{fault.HTTP500}, false},
-		{"another kind", fault.Rule{Provider: "didit", Operation: "create", Kind: fault.HTTP500}, "didit", "create", []fault.Kind{fault.Delay}, false},
-		{"no kind asked for", fault.Rule{Provider: "didit", Operation: "create", Kind: fault.HTTP500}, "didit", "create", nil, false},
-		{"every operation", fault.Rule{Provider: "didit", Operation: "*", Kind: fault.Delay}, "didit", "anything", []fault.Kind{fault.Delay}, true},
-		{"every provider", fault.Rule{Provider: "*", Operation: "create", Kind: fault.Delay}, "pokepay", "create", []fault.Kind{fault.Delay}, true},
-		{"nothing named means all", fault.Rule{Kind: fault.DropWebhook}, "pokepay", "callback", []fault.Kind{fault.DropWebhook}, true},
+		{"exactly", fault.Rule{Provider: "bank", Operation: "create", Kind: fault.HTTP500}, create, []fault.Kind{fault.HTTP500}, true},
+		{"one of several kinds", fault.Rule{Provider: "bank", Operation: "create", Kind: fault.HTTP500}, create, []fault.Kind{fault.Delay, fault.HTTP500}, true},
+		{"another provider", fault.Rule{Provider: "bank", Operation: "create", Kind: fault.HTTP500}, send, []fault.Kind{fault.HTTP500}, false},
+		{"another operation", fault.Rule{Provider: "bank", Operation: "create", Kind: fault.HTTP500}, list, []fault.Kind{fault.HTTP500}, false},
+		{"another kind", fault.Rule{Provider: "bank", Operation: "create", Kind: fault.HTTP500}, create, []fault.Kind{fault.Delay}, false},
+		{"no kind asked for", fault.Rule{Provider: "bank", Operation: "create", Kind: fault.HTTP500}, create, nil, false},
+		{"every operation", fault.Rule{Provider: "bank", Operation: "*", Kind: fault.Delay, DelayMS: 1}, list, []fault.Kind{fault.Delay}, true},
+		{"every provider", fault.Rule{Provider: "*", Operation: "create", Kind: fault.Delay, DelayMS: 1}, send, []fault.Kind{fault.Delay}, true},
+		{"nothing named means all", fault.Rule{Kind: fault.DropWebhook}, callback, []fault.Kind{fault.DropWebhook}, true},
 	} {
 		var p fault.Plan
 		add(t, &p, tt.rule)
-		r, hit := p.Strike(tt.provider, tt.operation, tt.of...)
+		r, hit := p.Strike(tt.at, tt.of...)
 		if hit != tt.want {
 			t.Errorf("%s: struck %t, want %t", tt.name, hit, tt.want)
 		}
@@ -65,7 +74,7 @@ func TestEarlierRulesStrikeFirstAndRunOut(t *testing.T) {
 	add(t, &p, fault.Rule{Kind: fault.RefuseInit, Count: 2, Message: "first"})
 	add(t, &p, fault.Rule{Kind: fault.RefuseInit, Count: 1, Message: "second"})
 	for n, want := range []string{"first", "first", "second", ""} {
-		r, hit := p.Strike("pokepay", "init", fault.RefuseInit)
+		r, hit := p.Strike(create, fault.RefuseInit)
 		if hit != (want != "") || r.Message != want {
 			t.Errorf("call %d: struck %t by %q, want %q", n+1, hit, r.Message, want)
 		}
@@ -83,7 +92,7 @@ func TestCountHoldsFromManySides(t *testing.T) {
 	var all sync.WaitGroup
 	for range 64 {
 		all.Go(func() {
-			if _, hit := p.Strike("didit", "create", fault.HTTP500); hit {
+			if _, hit := p.Strike(create, fault.HTTP500); hit {
 				hits.Add(1)
 			}
 			p.Rules()
@@ -101,7 +110,7 @@ func TestProbability(t *testing.T) {
 	const calls = 20_000
 	hits := 0
 	for range calls {
-		if _, hit := p.Strike("didit", "create", fault.HTTP500); hit {
+		if _, hit := p.Strike(create, fault.HTTP500); hit {
 			hits++
 		}
 	}
@@ -116,21 +125,43 @@ func TestProbability(t *testing.T) {
 }
 
 func TestWrongRulesAreRefused(t *testing.T) {
-	for name, r := range map[string]fault.Rule{
-		"no kind":               {},
-		"unknown kind":          {Kind: "explode"},
-		"probability above 1":   {Kind: fault.Delay, Probability: 1.1},
-		"probability below 0":   {Kind: fault.Delay, Probability: -0.1},
-		"probability no number": {Kind: fault.Delay, Probability: math.NaN()},
-		"delay below 0":         {Kind: fault.Delay, DelayMS: -1},
-		"delay too long":        {Kind: fault.Delay, DelayMS: 600_001},
-		"count below 0":         {Kind: fault.Delay, Count: -1},
+	for name, tt := range map[string]struct {
+		rule fault.Rule
+		says string
+	}{
+		"no kind":               {fault.Rule{}, "kind must be one of delay, drop_webhook, http_403, http_500, refuse"},
+		"unknown kind":          {fault.Rule{Kind: "explode"}, "kind must be one of delay, drop_webhook, http_403, http_500, refuse"},
+		"unknown kind there":    {fault.Rule{Provider: "bank", Operation: "list", Kind: "explode"}, "kind must be one of delay, http_500"},
+		"unknown provider":      {fault.Rule{Provider: "visa", Kind: fault.Delay, DelayMS: 1}, "provider must be one of bank, post, or *"},
+		"unknown operation":     {fault.Rule{Operation: "crate", Kind: fault.Delay, DelayMS: 1}, "operation must be one of callback, create, list, or *"},
+		"another's operation":   {fault.Rule{Provider: "post", Operation: "list", Kind: fault.HTTP500}, "operation must be one of create, or *"},
+		"another's kind":        {fault.Rule{Provider: "post", Kind: fault.RefuseInit}, "refuse does not happen there (provider post, operation *), but delay, http_403, http_500"},
+		"a call's kind at none": {fault.Rule{Operation: "callback", Kind: fault.HTTP500}, "http_500 does not happen there (provider *, operation callback), but drop_webhook"},
+		"probability above 1":   {fault.Rule{Kind: fault.HTTP500, Probability: 1.1}, "probability"},
+		"probability below 0":   {fault.Rule{Kind: fault.HTTP500, Probability: -0.1}, "probability"},
+		"probability no number": {fault.Rule{Kind: fault.HTTP500, Probability: math.NaN()}, "probability"},
+		"no delay":              {fault.Rule{Kind: fault.Delay}, "delay_ms must be from 1"},
+		"delay below 0":         {fault.Rule{Kind: fault.Delay, DelayMS: -1}, "delay_ms must be from 1"},
+		"delay too long":        {fault.Rule{Kind: fault.Delay, DelayMS: 600_001}, "to 600000"},
+		"delay of another kind": {fault.Rule{Kind: fault.HTTP500, DelayMS: 5}, "belongs to kind delay"},
+		"words of another kind": {fault.Rule{Kind: fault.HTTP500, Message: "no"}, "belongs to kind refuse"},
+		"count below 0":         {fault.Rule{Kind: fault.HTTP500, Count: -1}, "count"},
 	} {
 		var p fault.Plan
-		if err := p.Add(r); err == nil || len(p.Rules()) != 0 {
+		if err := p.Add(tt.rule); err == nil || !strings.Contains(err.Error(), tt.says) || len(p.Rules()) != 0 {
 			t.Errorf("%s: %v, rules %+v", name, err, p.Rules())
 		}
 	}
+}
+
+// A simulator cannot ask for a fault that rules could not name.
+func TestStrikingOutsideOfThePointPanics(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("it was asked in silence")
+		}
+	}()
+	(&fault.Plan{}).Strike(callback, fault.HTTP500)
 }
 
 func TestDefaultsOfARule(t *testing.T) {

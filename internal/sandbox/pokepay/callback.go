@@ -57,8 +57,8 @@ func (s *Simulator) enqueueCallback(ctx context.Context, tx *sql.Tx, a applicati
 		return err
 	}
 	state, copies := callbackWaiting, 1
-	_, forged := s.Faults.Strike(provider, opCallback, fault.ForgeSignature)
-	if _, hit := s.Faults.Strike(provider, opCallback, fault.DuplicateWebhook); hit {
+	_, forged := s.Faults.Strike(opCallback, fault.ForgeSignature)
+	if _, hit := s.Faults.Strike(opCallback, fault.DuplicateWebhook); hit {
 		copies = 2
 	}
 	var holding bool
@@ -66,11 +66,11 @@ func (s *Simulator) enqueueCallback(ctx context.Context, tx *sql.Tx, a applicati
 		return err
 	}
 	if !holding { // the one after a held callback has to go out, or neither would
-		if _, hit := s.Faults.Strike(provider, opCallback, fault.Reorder); hit {
+		if _, hit := s.Faults.Strike(opCallback, fault.Reorder); hit {
 			state = callbackHeld
 		}
 	}
-	if _, hit := s.Faults.Strike(provider, opCallback, fault.DropWebhook); hit {
+	if _, hit := s.Faults.Strike(opCallback, fault.DropWebhook); hit {
 		state = callbackDropped
 	}
 	for range copies {

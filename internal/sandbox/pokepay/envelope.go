@@ -88,7 +88,7 @@ const (
 )
 
 // operation wraps one call of the protocol with the token check, the envelope and the faults aimed at it.
-func (s *Simulator) operation(name string, do func(r *http.Request) answer) http.Handler {
+func (s *Simulator) operation(at *fault.Point, do func(r *http.Request) answer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		gone := r.Context().Done()
 		// A server does not notice that its caller has left: what was asked is done all the same.
@@ -100,10 +100,10 @@ func (s *Simulator) operation(name string, do func(r *http.Request) answer) http
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 
-		if rule, hit := s.Faults.Strike(provider, name, fault.Delay); hit {
+		if rule, hit := s.Faults.Strike(at, fault.Delay); hit {
 			s.pause(rule.Delay(), nil)
 		}
-		if rule, hit := s.Faults.Strike(provider, name, fault.HTTP500, fault.HTML502); hit {
+		if rule, hit := s.Faults.Strike(at, fault.HTTP500, fault.HTML502); hit {
 			if rule.Kind == fault.HTML502 {
 				w.Header().Set("Content-Type", "text/html")
 				w.WriteHeader(http.StatusBadGateway)
@@ -113,19 +113,19 @@ func (s *Simulator) operation(name string, do func(r *http.Request) answer) http
 			write(w, http.StatusInternalServerError, envelope(refuse(codeFailed, "system error"), false, false))
 			return
 		}
-		result := s.perform(name, do, r)
-		if _, hit := s.Faults.Strike(provider, name, fault.ActThenTimeout); hit {
+		result := s.perform(at, do, r)
+		if _, hit := s.Faults.Strike(at, fault.ActThenTimeout); hit {
 			s.pause(holdAtMost, gone)
 			panic(http.ErrAbortHandler) // the caller sees a broken connection and no answer
 		}
-		_, oddNumbers := s.Faults.Strike(provider, name, fault.OddNumbers)
-		_, noRequestID := s.Faults.Strike(provider, name, fault.NoRequestID)
+		_, oddNumbers := s.Faults.Strike(at, fault.OddNumbers)
+		_, noRequestID := s.Faults.Strike(at, fault.NoRequestID)
 		write(w, http.StatusOK, envelope(result, oddNumbers, noRequestID))
 	})
 }
 
-func (s *Simulator) perform(name string, do func(r *http.Request) answer, r *http.Request) answer {
-	if name != opLogin {
+func (s *Simulator) perform(at *fault.Point, do func(r *http.Request) answer, r *http.Request) answer {
+	if at != opLogin {
 		allowed, err := s.authorised(r)
 		switch {
 		case err != nil:
@@ -133,11 +133,11 @@ func (s *Simulator) perform(name string, do func(r *http.Request) answer, r *htt
 		case !allowed:
 			return unauthorised()
 		}
-		if _, hit := s.Faults.Strike(provider, name, fault.ExpiredToken); hit {
+		if _, hit := s.Faults.Strike(at, fault.ExpiredToken); hit {
 			return unauthorised()
 		}
 	}
-	if rule, hit := s.Faults.Strike(provider, name, fault.RefuseInit); hit {
+	if rule, hit := s.Faults.Strike(at, fault.RefuseInit); hit {
 		return refuse(codeRefused, rule.Message)
 	}
 	return do(r)

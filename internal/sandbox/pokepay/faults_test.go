@@ -15,8 +15,9 @@ import (
 
 // protocolCall is one call of each operation.
 type protocolCall struct {
-	operation, method, path string
-	body                    any
+	operation    *fault.Point
+	method, path string
+	body         any
 }
 
 // calls makes one good call for each operation; uid keeps those that write apart.
@@ -50,9 +51,13 @@ func TestFaultsThatDoNotAct(t *testing.T) {
 			if kind == fault.ExpiredToken && c.operation == opLogin {
 				continue // a login carries no token
 			}
-			t.Run(string(kind)+" "+c.operation, func(t *testing.T) {
+			t.Run(string(kind)+" "+c.operation.Operation, func(t *testing.T) {
 				defer i.faults.Clear()
-				i.inject(fault.Rule{Operation: c.operation, Kind: kind, Message: "系统维护中", Count: 1})
+				rule := fault.Rule{Operation: c.operation.Operation, Kind: kind, Count: 1}
+				if kind == fault.RefuseInit {
+					rule.Message = "系统维护中"
+				}
+				i.inject(rule)
 				before := i.kycCount()
 				resp, content, err := i.raw(c.method, c.path, token, c.body)
 				if err != nil {
@@ -89,7 +94,7 @@ func TestFaultsThatDoNotAct(t *testing.T) {
 func TestBusinessFaultsWaitForAnAuthorisedCall(t *testing.T) {
 	i := open(t, nil)
 	token := i.login()
-	i.inject(fault.Rule{Operation: opKYCList, Kind: fault.RefuseInit, Message: "no", Count: 1})
+	i.inject(fault.Rule{Operation: opKYCList.Operation, Kind: fault.RefuseInit, Message: "no", Count: 1})
 	i.wantRefused(i.call("GET", "/api/v1/kyc", "", nil), 401, "Insufficient authority")
 	i.wantRefused(i.call("GET", "/api/v1/kyc", token, nil), 400, "no")
 }
@@ -122,15 +127,15 @@ func TestActThenTimeout(t *testing.T) {
 			}
 			ended <- err
 		}()
-		eventually(t, c.operation+" has acted", func() bool { return i.kycCount() == before+1 })
+		eventually(t, c.operation.Operation+" has acted", func() bool { return i.kycCount() == before+1 })
 		select {
 		case err := <-ended:
-			t.Fatalf("%s: ended by itself: %v", c.operation, err)
+			t.Fatalf("%s: ended by itself: %v", c.operation.Operation, err)
 		default:
 		}
 		giveUp()
 		if err := <-ended; err == nil || !strings.Contains(err.Error(), "context canceled") {
-			t.Errorf("%s: %v", c.operation, err)
+			t.Errorf("%s: %v", c.operation.Operation, err)
 		}
 	}
 }
@@ -139,7 +144,7 @@ func TestActThenTimeout(t *testing.T) {
 func TestStoppingLetsGoOfHeldCalls(t *testing.T) {
 	i := open(t, nil)
 	token := i.login()
-	i.inject(fault.Rule{Operation: opKYCInit, Kind: fault.ActThenTimeout})
+	i.inject(fault.Rule{Operation: opKYCInit.Operation, Kind: fault.ActThenTimeout})
 	ended := make(chan error, 1)
 	go func() {
 		_, _, err := i.raw("POST", "/api/v1/kyc/didit/init", token, initBody("u1_1_a", "mei@example.test"))
@@ -155,7 +160,7 @@ func TestStoppingLetsGoOfHeldCalls(t *testing.T) {
 func TestDelay(t *testing.T) {
 	i := open(t, nil)
 	token := i.login()
-	i.inject(fault.Rule{Operation: opKYCList, Kind: fault.Delay, DelayMS: 80, Count: 1})
+	i.inject(fault.Rule{Operation: opKYCList.Operation, Kind: fault.Delay, DelayMS: 80, Count: 1})
 	begun := time.Now()
 	if r := i.call("GET", "/api/v1/kyc", token, nil); r.Code != 200 {
 		t.Errorf("code %d", r.Code)
@@ -169,7 +174,7 @@ func TestOddNumbers(t *testing.T) {
 	i := open(t, nil)
 	token := i.login()
 	i.apply(token, "u1_1_a", "mei@example.test")
-	i.inject(fault.Rule{Operation: opKYCGet, Kind: fault.OddNumbers})
+	i.inject(fault.Rule{Operation: opKYCGet.Operation, Kind: fault.OddNumbers})
 	forms := map[string]*regexp.Regexp{
 		"integer": regexp.MustCompile(`"created_time":1767225600,`),
 		"float":   regexp.MustCompile(`"created_time":1767225600\.0,`),
@@ -204,7 +209,7 @@ func TestNoRequestID(t *testing.T) {
 	if r := i.call("GET", "/api/v1/kyc", token, nil); r.RequestID == "" {
 		t.Error("no request_id without the fault")
 	}
-	i.inject(fault.Rule{Operation: opKYCList, Kind: fault.NoRequestID, Count: 1})
+	i.inject(fault.Rule{Operation: opKYCList.Operation, Kind: fault.NoRequestID, Count: 1})
 	if r := i.call("GET", "/api/v1/kyc", token, nil); r.RequestID != "" || r.Code != 200 {
 		t.Errorf("%+v", r)
 	}

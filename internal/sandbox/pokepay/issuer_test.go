@@ -251,7 +251,7 @@ func (i *issuer) decide(key Key, status int, reason string) {
 
 func (i *issuer) inject(rule fault.Rule) {
 	i.t.Helper()
-	rule.Provider = provider
+	rule.Provider = "pokepay"
 	if err := i.faults.Add(rule); err != nil {
 		i.t.Fatal(err)
 	}

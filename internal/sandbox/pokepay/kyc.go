@@ -320,7 +320,7 @@ func (s *Simulator) submitKYC(r *http.Request) answer {
 	if err != nil {
 		return s.answerFor(ctx, err)
 	}
-	return succeed(wireKYC(a))
+	return succeed(s.wireKYC(a))
 }
 
 func checkSubmission(ctx context.Context, q querier, in submission) error {
@@ -380,7 +380,7 @@ func (s *Simulator) getKYC(r *http.Request) answer {
 	if err != nil {
 		return s.answerFor(r.Context(), err)
 	}
-	return succeed(wireKYC(a))
+	return succeed(s.wireKYC(a))
 }
 
 const (
@@ -420,7 +420,11 @@ func (s *Simulator) listKYC(r *http.Request) answer {
 	limit := min(max(values["limit"], 1), most)
 	page := max(values["page"], 1)
 
-	f := filter{email: query.Get("email"), agentUID: query.Get("agent_uid"), status: int(values["status"]),
+	reference := query.Get("agent_uid")
+	if s.HideReferences {
+		reference = ""
+	}
+	f := filter{email: query.Get("email"), agentUID: reference, status: int(values["status"]),
 		createdFrom: values["start_time"], createdTo: values["end_time"]}
 	total, err := countApplications(ctx, s.DB, f)
 	if err != nil {
@@ -432,7 +436,7 @@ func (s *Simulator) listKYC(r *http.Request) answer {
 	}
 	list := make([]kycObject, 0, len(found))
 	for _, a := range found {
-		list = append(list, wireKYC(a))
+		list = append(list, s.wireKYC(a))
 	}
 	return succeed(struct {
 		Total int64       `json:"total"`
@@ -444,8 +448,8 @@ func (s *Simulator) listKYC(r *http.Request) answer {
 // identity document. That the agent's own reference is shown is a guess; both its names are given.
 type kycObject struct {
 	ID                   int64  `json:"id"`
-	AgentUID             string `json:"agent_uid"`
-	ClientUID            string `json:"client_uid"`
+	AgentUID             string `json:"agent_uid,omitempty"`
+	ClientUID            string `json:"client_uid,omitempty"`
 	CreatedTime          int64  `json:"created_time"` // unix seconds, as the other two
 	UpdatedTime          int64  `json:"updated_time"`
 	DeletedTime          int64  `json:"deleted_time"`
@@ -474,10 +478,14 @@ type kycObject struct {
 	PostCode             string `json:"post_code"`
 }
 
-func wireKYC(a application) kycObject {
+func (s *Simulator) wireKYC(a application) kycObject {
 	country := countryID(a.billCountryCode)
+	reference := a.agentUID
+	if s.HideReferences {
+		reference = ""
+	}
 	return kycObject{
-		ID: a.id, AgentUID: a.agentUID, ClientUID: a.agentUID,
+		ID: a.id, AgentUID: reference, ClientUID: reference,
 		CreatedTime: a.created.Unix(), UpdatedTime: a.updated.Unix(),
 		FirstName: a.firstEnName, LastName: a.lastEnName, FirstNameEn: a.firstEnName, LastNameEn: a.lastEnName,
 		Birthday: a.birthDate, CountryID: country, CountryCode: a.billCountryCode,

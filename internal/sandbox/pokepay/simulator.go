@@ -20,18 +20,20 @@ import (
 	"github.com/comecomepay/comecomepay/internal/sandbox/fault"
 )
 
-// provider is the name under which the fault plan knows this simulator.
-const provider = "pokepay"
-
-// The operations that faults can be aimed at.
-const (
-	opLogin     = "login"
-	opKYCInit   = "kyc_init"
-	opKYCSubmit = "kyc_submit"
-	opKYCList   = "kyc_list"
-	opKYCGet    = "kyc_get"
-	opCallback  = "callback"
+// The points of faults: the calls, and callback for what is sent.
+var (
+	opLogin     = callPoint("login")
+	opKYCInit   = callPoint("kyc_init", fault.ExpiredToken)
+	opKYCSubmit = callPoint("kyc_submit", fault.ExpiredToken)
+	opKYCList   = callPoint("kyc_list", fault.ExpiredToken)
+	opKYCGet    = callPoint("kyc_get", fault.ExpiredToken)
+	opCallback  = fault.Define("pokepay", "callback", fault.DropWebhook, fault.DuplicateWebhook, fault.Reorder, fault.ForgeSignature)
 )
+
+func callPoint(operation string, besides ...fault.Kind) *fault.Point {
+	return fault.Define("pokepay", operation, append(besides, fault.Delay, fault.HTTP500, fault.HTML502, fault.ActThenTimeout,
+		fault.OddNumbers, fault.NoRequestID, fault.RefuseInit)...)
+}
 
 const (
 	defaultTokenLife        = 2 * time.Hour // what working clients assume (provider/pokepay.md 1)
@@ -62,6 +64,8 @@ type Options struct {
 
 	AutoApprove      bool          // the issuer approves by itself once the documents are in
 	AutoApproveAfter time.Duration // how long it takes for that; 0: two seconds
+
+	HideReferences bool // KYC objects show neither agent_uid nor client_uid, and the query by it is ignored (provider/pokepay.md 3.3)
 
 	ForeignEmails []string // addresses that cardholders of another agent have
 
