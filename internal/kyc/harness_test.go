@@ -98,17 +98,21 @@ type world struct {
 type setting func(*plan)
 
 type plan struct {
-	channel kyc.Channel
-	limits  provider.Limits
-	service func(*kyc.Service)
-	options func(*kyc.Options)
-	asleep  bool // nobody looks after records by itself
+	channel  kyc.Channel
+	limits   provider.Limits
+	service  func(*kyc.Service)
+	options  func(*kyc.Options)
+	asleep   bool // nobody looks after records by itself
+	nameless bool // the issuer shows no reference of ours
 }
 
 func via(c kyc.Channel) setting { return func(p *plan) { p.channel = c } }
 
 // asleep leaves the loop out that asks providers by itself: only the test asks.
 func asleep(p *plan) { p.asleep = true }
+
+// nameless has the issuer show its cardholders without our reference, as the confirmed form of them is.
+func nameless(p *plan) { p.nameless = true }
 
 func newWorld(t testing.TB, d db.DB, settings ...setting) *world {
 	t.Helper()
@@ -148,6 +152,7 @@ func newWorld(t testing.TB, d db.DB, settings ...setting) *world {
 		DB: providerDB(t, "pokepay.db"), Clock: w.clock, Faults: w.faults, Sessions: issuersDidit{w.verify},
 		Account: "ops@example.test", Password: "correct horse", TokenLife: 1000 * time.Hour,
 		CallbackURL: receivers.url + "/pokepay/callback/" + callbackKey, CallbackSecret: callbackSecret,
+		HideReferences: p.nameless,
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -264,7 +264,11 @@ func (a asking) findCardholder(ctx context.Context, r Record) (pokepay.KYC, bool
 	if err != nil {
 		return pokepay.KYC{}, false, err
 	}
-	return a.Issuer.FindKYC(ctx, pokepay.KYCLookup{AgentUID: r.AgentUID, Email: applicant.Email, NotBefore: r.CreatedAt.Add(-time.Minute)})
+	earlier, err := a.store.otherCardholders(ctx, r)
+	if err != nil {
+		return pokepay.KYC{}, false, err
+	}
+	return a.Issuer.FindKYC(ctx, pokepay.KYCLookup{AgentUID: r.AgentUID, Email: applicant.Email, Begun: r.CreatedAt, Earlier: earlier})
 }
 
 func verdictEvent(k pokepay.KYC, at time.Time) Event {

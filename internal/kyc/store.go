@@ -92,6 +92,12 @@ func (s store) surroundings(ctx context.Context, q db.Querier, r Record) (around
 	return around, err
 }
 
+// otherCardholders are the issuer's ids that belong to other attempts of the customer.
+func (s store) otherCardholders(ctx context.Context, r Record) ([]int64, error) {
+	rows, err := s.db.Query(ctx, `SELECT issuer_kyc_id FROM kyc_records WHERE user_id = $1 AND id <> $2 AND issuer_kyc_id IS NOT NULL`, r.UserID, r.ID)
+	return db.Collect(rows, err, func(row db.Row) (id int64, err error) { return id, row.Scan(&id) })
+}
+
 func (s store) save(ctx context.Context, tx db.Tx, r Record) error {
 	var open *int
 	if r.Status.Open() {

@@ -362,3 +362,27 @@ func TestAnApprovalThatWavers(t *testing.T) {
 		}
 	})
 }
+
+// The issuer may show no reference of ours: a cardholder is then known by the address, and the one of the attempt before is told
+// from the one of this attempt by when it changed.
+func TestAnIssuerThatShowsNoReference(t *testing.T) {
+	eachChannel(t, func(t *testing.T, w *world) {
+		c := w.customer()
+		a := c.handedIn()
+		a.verdict(3, "unclear")
+		c.becomes(stepRejected(3, "unclear"))
+		c.wait(30 * time.Second)
+		w.idle()
+		b := c.start()
+		b.mustPoll()
+		c.is(stepSubmit) // the old no is not about this
+		b.page("approve", "")
+		if w.Channel == kyc.ViaDidit {
+			c.becomes(stepProcessing)
+			w.eventually("the new cardholder", func() bool { _, known := w.cardholder(b.agentUID); return known })
+		}
+		b.verdict(2, "")
+		c.wait(5 * time.Second)
+		c.becomes(stepVerified)
+	}, nameless)
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/url"
 	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -301,9 +302,25 @@ type KYCLookup struct {
 	AgentUID string // required
 	Email    string // the one sent with it; without it there is no fallback
 
-	// NotBefore keeps the fallback from finding the record of an earlier attempt: records without an
-	// agent_uid that were neither made nor changed since are passed over. Zero: any age.
-	NotBefore time.Time
+	// Begun is when the attempt began. It keeps the fallback from finding the record of an earlier attempt: records
+	// without an agent_uid that were neither made nor changed since are passed over, with a minute for clocks that
+	// differ. Zero: any age.
+	Begun time.Time
+
+	// Earlier are the ids of records that belonged to the person's earlier attempts. PokePay may use one again; it
+	// counts only if it was changed since Begun, to the second.
+	Earlier []int64
+}
+
+func (l KYCLookup) fits(k KYC) bool {
+	if k.AgentUID != "" || !strings.EqualFold(k.Email, l.Email) {
+		return false
+	}
+	if slices.Contains(l.Earlier, k.ID) {
+		return !k.UpdatedAt.Before(l.Begun)
+	}
+	since := l.Begun.Add(-time.Minute)
+	return !k.CreatedAt.Before(since) || !k.UpdatedAt.Before(since)
 }
 
 // FindKYC finds a cardholder by our agent_uid, and tells whether there is one.
@@ -332,10 +349,7 @@ func (c *Client) FindKYC(ctx context.Context, lookup KYCLookup) (KYC, bool, erro
 	if found, ok := newest(page.List, func(k KYC) bool { return k.AgentUID == lookup.AgentUID }); ok {
 		return found, true, nil
 	}
-	found, ok := newest(page.List, func(k KYC) bool {
-		return k.AgentUID == "" && strings.EqualFold(k.Email, lookup.Email) &&
-			(!k.CreatedAt.Before(lookup.NotBefore) || !k.UpdatedAt.Before(lookup.NotBefore))
-	})
+	found, ok := newest(page.List, lookup.fits)
 	return found, ok, nil
 }
 

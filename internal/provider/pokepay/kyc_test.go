@@ -132,7 +132,7 @@ func TestFindKYC(t *testing.T) {
 	// PokePay's answers to the query by agent_uid and to the query by e-mail address.
 	cases := map[string]struct {
 		byUID, byEmail string
-		notBefore      time.Time
+		begun          time.Time
 		want           int64 // 0: none
 		queries        int
 	}{
@@ -145,8 +145,11 @@ func TestFindKYC(t *testing.T) {
 		"same time, higher id":                  {`[]`, `[{"id":6,"email":"a@example.test"},{"id":5,"email":"a@example.test"}]`, time.Time{}, 6, 2},
 		"e-mail filter ignored":                 {`[]`, `[{"id":9,"email":"x@example.test"}]`, time.Time{}, 0, 2},
 		"by e-mail only another attempt":        {`[]`, `[{"id":6,"email":"a@example.test","agent_uid":"u1_1_older"}]`, time.Time{}, 0, 2},
-		"by e-mail only older than the attempt": {`[]`, `[{"id":6,"email":"a@example.test","created_time":1767225599,"updated_time":1767225599}]`, testTime, 0, 2},
-		"by e-mail, changed since the attempt":  {`[]`, `[{"id":6,"email":"a@example.test","created_time":1767225599,"updated_time":1767225600}]`, testTime, 6, 2},
+		"by e-mail only older than the attempt": {`[]`, `[{"id":6,"email":"a@example.test","created_time":1767225539,"updated_time":1767225539}]`, testTime, 0, 2},
+		"by e-mail, changed since the attempt":  {`[]`, `[{"id":6,"email":"a@example.test","created_time":1767225539,"updated_time":1767225600}]`, testTime, 6, 2},
+		"clocks that differ":                    {`[]`, `[{"id":6,"email":"a@example.test","created_time":1767225540}]`, testTime, 6, 2},
+		"an earlier attempt's, just decided":    {`[]`, `[{"id":7,"email":"a@example.test","created_time":1767225540,"updated_time":1767225599}]`, testTime, 0, 2},
+		"an earlier attempt's, used again":      {`[]`, `[{"id":7,"email":"a@example.test","created_time":1767225540,"updated_time":1767225600}]`, testTime, 7, 2},
 		"nobody":                                {`null`, `null`, time.Time{}, 0, 2},
 	}
 	for name, test := range cases {
@@ -162,7 +165,7 @@ func TestFindKYC(t *testing.T) {
 				}
 				envelopeAnswer(200, `{"total":1,"list":`+list+`}`, "SUCCESS")(w, r)
 			})
-			kyc, found, err := s.client.FindKYC(t.Context(), KYCLookup{AgentUID: mine, Email: "a@example.test", NotBefore: test.notBefore})
+			kyc, found, err := s.client.FindKYC(t.Context(), KYCLookup{AgentUID: mine, Email: "a@example.test", Begun: test.begun, Earlier: []int64{7}})
 			if err != nil || kyc.ID != test.want || found != (test.want != 0) {
 				t.Errorf("found %v %d, %v; want %d", found, kyc.ID, err, test.want)
 			}
