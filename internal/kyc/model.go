@@ -112,6 +112,7 @@ type SessionState string
 // The session states.
 const (
 	SessionRequested SessionState = "requested" // asked for; the answer has not been stored
+	SessionLost      SessionState = "lost"      // asked for, and no answer came: there may be one
 	SessionOpen      SessionState = "open"      // there is a link
 	SessionDenied    SessionState = "denied"    // there is none, for reasons that have nothing to do with the customer
 )

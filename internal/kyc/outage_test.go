@@ -177,7 +177,7 @@ func TestSessionWithoutAnAnswer(t *testing.T) {
 	})
 }
 
-// While a session is being made by a call that nobody hears of any more, a second tap waits and is then told when to come back.
+// While there may be a session of a call whose answer was lost, a second tap is told at once when to come back: nobody is asking.
 func TestTapDuringALostCall(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.fault("pokepay", "kyc_init", fault.ActThenTimeout, 1)

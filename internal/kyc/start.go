@@ -170,9 +170,11 @@ func (s *Service) resume(ctx context.Context, tx db.Tx, r Record, a Applicant, n
 		return &claimed{ready: &link}, nil
 	case r.SessionState == SessionRequested && alive:
 		return &claimed{busyFor: r.SessionUntil.Sub(now)}, nil
-	case r.SessionState == SessionRequested && r.Channel == ViaDidit:
+	case r.SessionState == SessionLost && alive:
+		return nil, ErrBusy.After(r.SessionUntil.Sub(now)) // nobody is asking: there is nothing to wait for
+	case r.SessionState != SessionOpen && r.Channel == ViaDidit:
 		// The answer to the last call was lost. Didit gives the unfinished session of the same customer out again.
-		r.SessionUntil = now.Add(s.requestLease())
+		r.SessionState, r.SessionUntil = SessionRequested, now.Add(s.requestLease())
 		r.UpdatedAt = now
 		if err := s.store.save(ctx, tx, r); err != nil {
 			return nil, err
@@ -301,12 +303,15 @@ func (s *Service) requestSession(ctx context.Context, r Record, a Applicant) (op
 // vendorData is how Didit knows a customer.
 func vendorData(userID int64) string { return "user-" + strconv.FormatInt(userID, 10) }
 
-// sessionRefused ends an attempt that certainly has no session; one whose call has an unknown outcome keeps its lease, so
-// that it is looked up before another is made.
+// sessionRefused ends an attempt that certainly has no session. One whose call has an unknown outcome keeps its lease: another session
+// is asked for only when that call is certainly over.
 func (s *Service) sessionRefused(ctx context.Context, r Record, callErr error) error {
 	var failed *provider.Error
 	if !errors.As(callErr, &failed) || failed.Outcome != provider.Refused {
 		s.Log.WarnContext(ctx, "verification session: outcome unknown", "record_id", r.ID, "error", callErr)
+		if err := s.sessionLost(ctx, r); err != nil {
+			return err
+		}
 		return ErrUnavailable.After(s.requestLease()).Because(callErr)
 	}
 	result, caseKind := ErrUnavailable.After(30*time.Second), ""
@@ -355,6 +360,18 @@ func (s *Service) sessionRefused(ctx context.Context, r Record, callErr error) e
 		return err
 	}
 	return result.Because(callErr)
+}
+
+// sessionLost notes that nobody waits for the answer any more.
+func (s *Service) sessionLost(ctx context.Context, r Record) error {
+	return s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		locked, err := s.lockRecord(ctx, tx, r.ID)
+		if err != nil || locked.SessionState != SessionRequested {
+			return err
+		}
+		locked.SessionState = SessionLost
+		return s.store.save(ctx, tx, locked)
+	})
 }
 
 // caseNoAccess is the case of a provider that does not let us in. It is closed by the next session that it makes.
