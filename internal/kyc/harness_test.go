@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 	chosen := false
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
 	if !chosen {
-		if err := flag.Set("test.parallel", "12"); err != nil {
+		if err := flag.Set("test.parallel", "6"); err != nil {
 			panic(err)
 		}
 	}
@@ -117,7 +117,8 @@ func nameless(p *plan) { p.nameless = true }
 func newWorld(t testing.TB, d db.DB, settings ...setting) *world {
 	t.Helper()
 	p := plan{channel: kyc.ViaPokePay, limits: provider.Limits{
-		Timeout: 10 * time.Second, Attempts: 2, Backoff: 5 * time.Millisecond, MaxBackoff: 10 * time.Millisecond,
+		Timeout: 90 * time.Second, Attempts: 2, // patience with a busy machine: silence of a provider is cut short by the counter
+		Backoff: 5 * time.Millisecond, MaxBackoff: 10 * time.Millisecond,
 		MaxRetryAfter: time.Millisecond, BreakerDelay: 20 * time.Millisecond,
 	}}
 	for _, s := range settings {
@@ -205,6 +206,7 @@ func newWorld(t testing.TB, d db.DB, settings ...setting) *world {
 	edge := api.New(api.Options{
 		DB: d, Vault: w.vault, Clock: w.clock, Texts: texts, Log: quiet, CheckToken: w.people.CheckToken,
 		DefaultLocale: i18n.English, SpareLoopback: true, CallerRate: 1e6, Version: "test",
+		Timeout: 2 * time.Minute,
 	})
 	w.people.Register(edge)
 	w.Register(edge)

@@ -67,8 +67,10 @@ func TestDescribedAsPublished(t *testing.T) {
 			Description string                `json:"description"`
 			Tags        []string              `json:"tags"`
 			Security    []map[string][]string `json:"security"`
+			Parameters  []any                 `json:"parameters"`
 			Responses   map[string]struct {
-				Content map[string]struct{ Schema schema }
+				Description string `json:"description"`
+				Content     map[string]struct{ Schema schema }
 			} `json:"responses"`
 		} `json:"paths"`
 		Components struct {
@@ -94,6 +96,13 @@ func TestDescribedAsPublished(t *testing.T) {
 	}
 	if s := spec.Components.SecuritySchemes["BearerAuth"]; s.Type != "apiKey" || s.Name != "Authorization" || s.In != "header" {
 		t.Errorf("security scheme %+v", s)
+	}
+	words := map[string]string{}
+	for status, r := range op.Responses {
+		words[status] = r.Description
+	}
+	if diff := cmp.Diff(map[string]string{"200": "用户KYC状态", "401": "未授权", "404": "用户未找到"}, words); diff != "" || len(op.Parameters) > 0 {
+		t.Errorf("answers (-published +got):\n%s\nparameters %v, published are none", diff, op.Parameters)
 	}
 	for status, want := range map[string]string{"200": "GetUserKycStatusResponse", "401": "ErrorResponse", "404": "ErrorResponse"} {
 		got := op.Responses[status].Content["application/json"].Schema.Ref
