@@ -23,6 +23,7 @@ CREATE TABLE users (
     created_at     TIMESTAMPTZ NOT NULL,
     updated_at     TIMESTAMPTZ NOT NULL
 );
+CREATE INDEX users_referred_by ON users (referred_by);
 
 -- Somebody who has begun to sign up. For a day it stays when the account is made, which then is what counts.
 CREATE TABLE registrations (
@@ -34,6 +35,7 @@ CREATE TABLE registrations (
     created_at     TIMESTAMPTZ NOT NULL,
     updated_at     TIMESTAMPTZ NOT NULL
 );
+CREATE INDEX registrations_updated_at ON registrations (updated_at);
 
 -- One-time codes sent by mail. A new code of the same purpose replaces the former.
 CREATE TABLE one_time_codes (
@@ -47,6 +49,7 @@ CREATE TABLE one_time_codes (
     used_at        TIMESTAMPTZ,
     PRIMARY KEY (email_index, purpose)
 );
+CREATE INDEX one_time_codes_expires_at ON one_time_codes (expires_at);
 
 -- Wrong codes and wrong passwords, counted per address of mail across codes, known or not.
 CREATE TABLE guess_counters (
@@ -57,6 +60,7 @@ CREATE TABLE guess_counters (
     updated_at     TIMESTAMPTZ NOT NULL,
     PRIMARY KEY (subject, kind)
 );
+CREATE INDEX guess_counters_updated_at ON guess_counters (updated_at);
 
 -- Counters of requests, shared by all replicas.
 CREATE TABLE rate_windows (
@@ -80,6 +84,8 @@ CREATE TABLE sessions (
     revoked_at     TIMESTAMPTZ,
     revoked_why    TEXT
 );
+CREATE INDEX sessions_expires_at ON sessions (expires_at);
+CREATE INDEX sessions_revoked_at ON sessions (revoked_at) WHERE revoked_at IS NOT NULL;
 CREATE INDEX sessions_user_id ON sessions (user_id, created_at);
 
 -- Devices that a customer has signed in from; a new one is announced by mail.

@@ -32,6 +32,7 @@ CREATE TABLE kyc_records (
 -- At most one open attempt per customer, whoever asks and however often.
 CREATE UNIQUE INDEX kyc_records_one_open ON kyc_records (user_id, is_open);
 CREATE INDEX kyc_records_user_id ON kyc_records (user_id, id);
+CREATE INDEX kyc_records_status ON kyc_records (status, id);
 CREATE INDEX kyc_records_next_poll_at ON kyc_records (next_poll_at) WHERE next_poll_at IS NOT NULL;
 CREATE INDEX kyc_records_session_id ON kyc_records (session_id) WHERE session_id <> '';
 CREATE INDEX kyc_records_issuer_kyc_id ON kyc_records (issuer_kyc_id) WHERE issuer_kyc_id IS NOT NULL;
@@ -66,6 +67,7 @@ CREATE TABLE inbound_messages (
     UNIQUE (provider, event_id),
     UNIQUE (provider, content_key)
 );
+CREATE INDEX inbound_messages_received_at ON inbound_messages (received_at);
 
 -- What a person has to look at.
 CREATE TABLE operator_cases (
@@ -77,6 +79,8 @@ CREATE TABLE operator_cases (
     closed_at        TIMESTAMPTZ,
     is_open          INTEGER                         -- 1 until closed, then NULL
 );
+CREATE INDEX operator_cases_open ON operator_cases (is_open, id) WHERE is_open = 1;
+CREATE INDEX operator_cases_open_subject ON operator_cases (subject) WHERE is_open = 1;
 CREATE UNIQUE INDEX operator_cases_one_open ON operator_cases (kind, subject, is_open);
 
 -- +goose Down

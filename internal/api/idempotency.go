@@ -154,8 +154,7 @@ func (a *API) keepAnswer(ctx context.Context, e idempotencyEntry, rec *recorder,
 
 // SweepIdempotencyKeys removes kept answers that have run out.
 func (a *API) SweepIdempotencyKeys(ctx context.Context) error {
-	_, err := a.DB.Exec(ctx, `DELETE FROM idempotency_keys WHERE created_at < $1`, a.Clock.Now().Add(-keptAnswers))
-	return err
+	return db.Sweep(ctx, a.DB, "idempotency_keys", `created_at < $1`, a.Clock.Now().Add(-keptAnswers))
 }
 
 // recorder passes an answer on and keeps a copy.

@@ -82,6 +82,10 @@ func New(ctx context.Context, c Config, x Extras) (a *App, err error) {
 		return a, fmt.Errorf("CCP_AUTO_MIGRATE is false: %w", err)
 	}
 	a.registry = obs.NewRegistry(build.Version)
+	if a.follow != nil {
+		a.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ccp_clock_offset_seconds",
+			Help: "How far the program's clock runs ahead of the machine's, in development."}, func() float64 { return a.follow.Offset().Seconds() }))
+	}
 	if a.Services, err = assemble(c, x, opened, a.registry); err != nil {
 		return a, err
 	}

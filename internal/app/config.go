@@ -72,7 +72,7 @@ type HTTPConfig struct {
 	RatePerAddress  float64        `env:"CCP_RATE_PER_ADDRESS" envDefault:"20" doc:"Requests per second and network address; three seconds' worth may come at once. Counted in each replica."`
 	RatePerCustomer float64        `env:"CCP_RATE_PER_CUSTOMER" envDefault:"20" doc:"Requests per second and customer; three seconds' worth may come at once. Counted in each replica."`
 	MaxBodyBytes    int64          `env:"CCP_MAX_BODY_BYTES" envDefault:"65536" doc:"Largest request body, in bytes. Single routes may allow more."`
-	RequestTimeout  time.Duration  `env:"CCP_REQUEST_TIMEOUT" envDefault:"30s" doc:"Longest time for one request. The app gives up after 60 s."`
+	RequestTimeout  time.Duration  `env:"CCP_REQUEST_TIMEOUT" envDefault:"30s" doc:"Longest time for one request. The app gives up after 60 s. Must be twice CCP_POKEPAY_TIMEOUT at least, or CCP_DIDIT_TIMEOUT in channel didit."`
 }
 
 // DatabaseConfig is where the data is kept.
@@ -558,11 +558,26 @@ func (c Config) CheckServe() error {
 		needs = append(needs, need{"CCP_DIDIT_API_KEY", !c.Didit.APIKey.Empty()}, need{"CCP_DIDIT_WORKFLOW_ID", c.Didit.WorkflowID != ""},
 			need{"CCP_DIDIT_WEBHOOK_SECRETS", len(c.Didit.WebhookSecrets) > 0})
 	}
-	problems := c.missing(needs)
+	problems := append(c.missing(needs), c.timeouts()...)
 	if c.General.Environment == Production {
 		problems = append(problems, c.developmentLeftovers()...)
 	}
 	return errors.Join(problems...)
+}
+
+// timeouts finds calls that a request would not wait for to the end: a session that a provider makes and bills, and whose link nobody
+// gets.
+func (c Config) timeouts() []error {
+	setting, per, calls := "CCP_POKEPAY_TIMEOUT", c.PokePay.Timeout, "a login and a call"
+	longest := 2 * per
+	if c.KYC.Channel == ChannelDidit {
+		setting, per, calls = "CCP_DIDIT_TIMEOUT", c.Didit.Timeout, "one call"
+		longest = per
+	}
+	if longest <= c.HTTP.RequestTimeout || c.HTTP.RequestTimeout <= 0 {
+		return nil
+	}
+	return []error{fmt.Errorf("%s: %s for %s does not fit into CCP_REQUEST_TIMEOUT, which is %s: shorten the one or lengthen the other", setting, per, calls, c.HTTP.RequestTimeout)}
 }
 
 type need struct {

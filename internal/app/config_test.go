@@ -249,6 +249,12 @@ func TestServeNeeds(t *testing.T) {
 			"CCP_DIDIT_WEBHOOK_SECRETS": "c"}, nil},
 		{"application credentials", map[string]string{"CCP_POKEPAY_AUTH": "application", "CCP_POKEPAY_ACCOUNT": "", "CCP_POKEPAY_PASSWORD": ""},
 			[]string{"CCP_POKEPAY_APP_ID", "CCP_POKEPAY_APP_SECRET", "CCP_POKEPAY_LOGIN_URL"}},
+		{"an issuer that no request waits for", map[string]string{"CCP_POKEPAY_TIMEOUT": "16s"}, []string{"CCP_POKEPAY_TIMEOUT"}},
+		{"a hasty request", map[string]string{"CCP_REQUEST_TIMEOUT": "29s"}, []string{"CCP_POKEPAY_TIMEOUT"}},
+		{"patience on both sides", map[string]string{"CCP_POKEPAY_TIMEOUT": "30s", "CCP_REQUEST_TIMEOUT": "60s"}, nil},
+		{"didit has no time, but is not asked", map[string]string{"CCP_DIDIT_TIMEOUT": "31s"}, nil},
+		{"didit has no time", map[string]string{"CCP_KYC_CHANNEL": "didit", "CCP_DIDIT_API_KEY": "a", "CCP_DIDIT_WORKFLOW_ID": "b",
+			"CCP_DIDIT_WEBHOOK_SECRETS": "c", "CCP_DIDIT_TIMEOUT": "31s", "CCP_POKEPAY_TIMEOUT": "30s"}, []string{"CCP_DIDIT_TIMEOUT"}},
 		{"mail server on this machine", map[string]string{"CCP_SMTP_ADDR": "127.0.0.1:25"}, nil},
 		{"didit on this machine, not used", map[string]string{"CCP_DIDIT_URL": "http://127.0.0.1:1"}, nil},
 		{"didit on this machine", map[string]string{"CCP_DIDIT_URL": "http://127.0.0.1:1", "CCP_DIDIT_API_KEY": "a"}, []string{"CCP_DIDIT_URL"}},
@@ -279,6 +285,19 @@ func TestServeNeeds(t *testing.T) {
 				t.Errorf("complains about %v, should about %v", got, tt.missed)
 			}
 		})
+	}
+}
+
+// Whatever time limits are configured, jobs have time for what the providers may take.
+func TestJobsOutlastTheProviders(t *testing.T) {
+	for _, tt := range []struct{ didit, pokepay, want time.Duration }{
+		{15 * time.Second, 15 * time.Second, 2 * time.Minute}, {30 * time.Second, 15 * time.Second, 2 * time.Minute},
+		{time.Minute, 15 * time.Second, 3 * time.Minute}, {time.Second, 4 * time.Minute, 16*time.Minute + 2*time.Second},
+	} {
+		c := Config{Didit: DiditConfig{Timeout: tt.didit}, PokePay: PokePayConfig{Timeout: tt.pokepay}}
+		if got := c.jobTimeout(); got != tt.want {
+			t.Errorf("didit %s, pokepay %s: %s for a job, want %s", tt.didit, tt.pokepay, got, tt.want)
+		}
 	}
 }
 

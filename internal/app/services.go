@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -135,6 +136,13 @@ func (c Config) OpenDatabase(ctx context.Context) (db.DB, error) {
 	return d, nil
 }
 
+// jobTimeout is how long a background job may run. The longest round of questions that goes well fits in, if every call takes all of
+// the time that it has: in channel didit twice the decision, and a login, two look-ups and the submission at the issuer. One that
+// has to try again may be cut off; it is taken up later, when its leases, which last longer, have run out.
+func (c Config) jobTimeout() time.Duration {
+	return max(jobs.DefaultTimeout, 2*c.Didit.Timeout+4*c.PokePay.Timeout)
+}
+
 func (c Config) traced() bool { return c.Telemetry.OTelEndpoint != "" }
 
 // assemble makes the capabilities and tells them of each other.
@@ -147,7 +155,7 @@ func assemble(c Config, x Extras, d db.DB, metrics prometheus.Registerer) (*Serv
 	if err != nil {
 		return nil, err
 	}
-	queue, err := jobs.New(d, jobs.Options{Log: riverLog(x.Log), Registerer: metrics, Workers: c.Database.JobWorkers})
+	queue, err := jobs.New(d, jobs.Options{Log: riverLog(x.Log), Registerer: metrics, Workers: c.Database.JobWorkers, Timeout: c.jobTimeout()})
 	if err != nil {
 		return nil, err
 	}
@@ -173,6 +181,7 @@ func assemble(c Config, x Extras, d db.DB, metrics prometheus.Registerer) (*Serv
 		Channel: kyc.Channel(c.KYC.Channel), WorkflowID: c.Didit.WorkflowID, PublicURL: c.General.PublicURL,
 		CallbackKey: c.PokePay.CallbackKey, CallbackSecret: c.PokePay.CallbackSecret,
 		AttemptsPerHour: c.KYC.AttemptsPerHour, AttemptsPerDay: c.KYC.AttemptsPerDay,
+		RequestTimeout: c.HTTP.RequestTimeout, JobTimeout: c.jobTimeout(),
 	}
 	if c.PokePay.configured() {
 		if verification.Issuer, err = c.NewIssuer(x.Clock, metrics); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -145,15 +147,36 @@ func (in *installation) operate(args ...string) {
 	}
 }
 
-// advance moves the time of simulators and replicas forward, and waits until the replicas, which follow, are sure to have noticed.
+// advance moves the time of simulators and replicas forward, and waits until the replicas that run have followed.
 func (in *installation) advance(by time.Duration) {
 	in.t.Helper()
 	if err := in.simulators.Advance(in.t.Context(), by); err != nil {
 		in.t.Fatal(err)
 	}
-	// A replica follows every quarter of a second and shows its time nowhere: this is not waiting for an event, it is the promise.
-	time.Sleep(time.Second)
+	want := time.Until(in.simulators.Clock().Now()).Seconds()
+	for _, r := range in.replicas {
+		if !r.running() {
+			continue // it asks for the time when it starts
+		}
+		address := r.opsURL() + "/metrics"
+		eventually(in.t, 30*time.Second, func() error {
+			a, err := in.send(http.MethodGet, address, http.Header{}, nil)
+			if err != nil {
+				return err
+			}
+			at := clockOffset.FindStringSubmatch(a.text)
+			if at == nil {
+				return fmt.Errorf("no offset of the clock at %s", address)
+			}
+			if offset, err := strconv.ParseFloat(at[1], 64); err != nil || math.Abs(offset-want) > 1 {
+				return fmt.Errorf("a replica's clock is %s s ahead, want %f", at[1], want)
+			}
+			return nil
+		})
+	}
 }
+
+var clockOffset = regexp.MustCompile(`(?m)^ccp_clock_offset_seconds (\S+)$`)
 
 // replica is one process of the program, again and again.
 type replica struct {
@@ -198,6 +221,19 @@ func (r *replica) start() {
 	r.ended = ended
 	go func() { _ = command.Wait(); close(ended) }()
 	r.t.Cleanup(func() { _ = command.Process.Kill(); <-ended })
+}
+
+// running tells whether a life has begun and not ended.
+func (r *replica) running() bool {
+	if r.ended == nil {
+		return false
+	}
+	select {
+	case <-r.ended:
+		return false
+	default:
+		return true
+	}
 }
 
 // kill ends a life at once.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/comecomepay/comecomepay/internal/platform/db"
 )
 
 // How long rows stay that have served their purpose.
@@ -18,17 +20,19 @@ const (
 // it; it keeps tables small and personal data no longer than needed.
 func (s *Service) Sweep(ctx context.Context) error {
 	now := s.clock.Now()
+	ended := now.Add(-keepSessions)
 	for _, step := range []struct {
-		what, statement string
-		args            []any
+		what, table, where string
+		args               []any
 	}{
-		{"codes", `DELETE FROM one_time_codes WHERE expires_at < $1`, []any{now.Add(-keepCodes)}},
-		{"registrations", `DELETE FROM registrations WHERE updated_at < $1`, []any{now.Add(-keepRegistrations)}},
-		{"rate windows", `DELETE FROM rate_windows WHERE started_at < $1`, []any{now.Add(-keepWindows)}},
-		{"guess counters", `DELETE FROM guess_counters WHERE updated_at < $1 AND (locked_until IS NULL OR locked_until < $2)`, []any{now.Add(-guessesMemory), now}},
-		{"sessions", `DELETE FROM sessions WHERE expires_at < $1 OR revoked_at < $1`, []any{now.Add(-keepSessions)}},
+		{"codes", "one_time_codes", `expires_at < $1`, []any{now.Add(-keepCodes)}},
+		{"registrations", "registrations", `updated_at < $1`, []any{now.Add(-keepRegistrations)}},
+		{"rate windows", "rate_windows", `started_at < $1`, []any{now.Add(-keepWindows)}},
+		{"guess counters", "guess_counters", `updated_at < $1 AND (locked_until IS NULL OR locked_until < $2)`, []any{now.Add(-guessesMemory), now}},
+		{"sessions that have run out", "sessions", `expires_at < $1`, []any{ended}},
+		{"revoked sessions", "sessions", `revoked_at < $1`, []any{ended}},
 	} {
-		if _, err := s.db.Exec(ctx, step.statement, step.args...); err != nil {
+		if err := db.Sweep(ctx, s.db, step.table, step.where, step.args...); err != nil {
 			return fmt.Errorf("sweep %s: %w", step.what, err)
 		}
 	}

@@ -346,8 +346,7 @@ func (s store) setOutcome(ctx context.Context, tx db.Tx, id int64, outcome strin
 }
 
 func (s store) dropMessages(ctx context.Context, before time.Time) error {
-	_, err := s.db.Exec(ctx, `DELETE FROM inbound_messages WHERE received_at < $1`, before)
-	return err
+	return db.Sweep(ctx, s.db, "inbound_messages", `received_at < $1`, before)
 }
 
 // bySession lists records that a session may concern. A provider may give one session to two attempts: newest first.

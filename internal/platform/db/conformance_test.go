@@ -40,6 +40,7 @@ var conformance = []struct {
 	{"rows that cannot be scanned", wrongScan},
 	{"collecting stops at the first error", collect},
 	{"counting from many sides loses nothing", parallelCounting},
+	{"sweeping removes what fits, in batches", sweeping},
 }
 
 func TestConformance(t *testing.T) {
@@ -520,5 +521,53 @@ func parallelCounting(t *testing.T, d db.DB) {
 	var n int64
 	if err := d.QueryRow(t.Context(), "SELECT big FROM probe").Scan(&n); err != nil || n != 260 {
 		t.Errorf("counted to %d, %v", n, err)
+	}
+}
+
+func sweeping(t *testing.T, d db.DB) {
+	fill := func(n int) {
+		t.Helper()
+		if err := d.RunTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			for i := range n {
+				if _, err := tx.Exec(ctx, "INSERT INTO probe (id, big, flag) VALUES ($1, $2, $3)", i, 100+i, i%2 == 0); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, rows := range []int{0, 1, 9, 10, 11, 95, 100} {
+		exec(t, d, "DELETE FROM probe")
+		fill(rows)
+		// Whoever sweeps at the same time is no hindrance.
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				if err := db.SweepBatches(t.Context(), d, 10, "probe", "big < $1", 100+rows-1); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		// A batch that others had a share in may have ended one sweep early; the next one finds what is left.
+		if err := db.Sweep(t.Context(), d, "probe", "big < $1", 100+rows-1); err != nil {
+			t.Error(err)
+		}
+		if n := count(t, d); n != min(rows, 1) {
+			t.Errorf("of %d rows %d are left, want the last", rows, n)
+		}
+	}
+	exec(t, d, "DELETE FROM probe")
+	fill(95)
+	if err := db.SweepBatches(t.Context(), d, 10, "probe", "big < $1 AND flag = $2", 1000, true); err != nil {
+		t.Error(err)
+	}
+	if n := count(t, d); n != 47 {
+		t.Errorf("%d rows are left, want 47", n)
+	}
+	if err := db.Sweep(t.Context(), d, "nowhere", "big < 1"); err == nil {
+		t.Error("a table that does not exist was swept")
 	}
 }

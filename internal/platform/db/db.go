@@ -7,6 +7,7 @@ package db
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -65,7 +66,7 @@ func (o *onCommit) run() {
 	}
 }
 
-// DB is an open database. Outside RunTx it reads; on SQLite it can do nothing else.
+// DB is an open database. A statement outside RunTx is a transaction of its own; on SQLite, Query and QueryRow only read there.
 type DB interface {
 	Querier
 	// RunTx runs fn in one transaction and commits it if fn returns nil. Serialization failures, deadlocks
@@ -110,6 +111,34 @@ func SkipLocked(q Querier) string {
 		return " FOR UPDATE SKIP LOCKED"
 	}
 	return ""
+}
+
+// sweepBatch is how many rows one statement of Sweep deletes.
+const sweepBatch = 1000
+
+// Sweep deletes the rows of a table that fit where, some at a time: on SQLite, where one transaction writes at a time, nobody waits
+// longer than for one batch, and on PostgreSQL replicas that sweep at once leave each other's rows alone. Neither table nor where is
+// ever anything that somebody has sent.
+func Sweep(ctx context.Context, d DB, table, where string, args ...any) error {
+	return sweep(ctx, d, sweepBatch, table, where, args...)
+}
+
+func sweep(ctx context.Context, d DB, batch int64, table, where string, args ...any) error {
+	// By their place in the table, so that no plan for finding them again can be a bad one.
+	statement := fmt.Sprintf("DELETE FROM %s WHERE rowid IN (SELECT rowid FROM %[1]s WHERE %s LIMIT %d)", table, where, batch)
+	if d.Engine() == PostgreSQL {
+		statement = fmt.Sprintf("DELETE FROM %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %[1]s WHERE %s LIMIT %d%s))", table, where, batch, SkipLocked(d))
+	}
+	for {
+		var n int64
+		err := d.RunTx(ctx, func(ctx context.Context, tx Tx) (err error) {
+			n, err = tx.Exec(ctx, statement, args...)
+			return err
+		})
+		if err != nil || n < batch {
+			return err
+		}
+	}
 }
 
 // Collect reads all rows with scan, which is called once per row.

@@ -13,3 +13,6 @@ func (m Migrations) DownAll(ctx context.Context, d DB) error {
 		return err
 	})
 }
+
+// SweepBatches is Sweep with batches of another size.
+var SweepBatches = sweep

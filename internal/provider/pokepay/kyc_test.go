@@ -243,24 +243,6 @@ func TestParseTime(t *testing.T) {
 	}
 }
 
-func TestDecimal(t *testing.T) {
-	t.Parallel()
-	for raw, want := range map[string]Decimal{`0`: "0", `123.45`: "123.45", `"123.45"`: "123.45", `"50.50"`: "50.50", `-50.5`: "-50.5", `-0.0`: "0.0", `1e2`: "100", `1.5E+1`: "15",
-		`25e-3`: "0.025", `"+7"`: "7", `"007.10"`: "7.10", `".5"`: "0.5", `" 1 "`: "1", `null`: "", `""`: "", `0.1`: "0.1",
-		`12345678901234567890.123456789`: "12345678901234567890.123456789"} {
-		var got Decimal
-		if err := json.Unmarshal([]byte(raw), &got); err != nil || got != want {
-			t.Errorf("%s = %q, %v; want %q", raw, got, err, want)
-		}
-	}
-	for _, raw := range []string{`"x"`, `"1,5"`, `"."`, `"1.2.3"`, `"--1"`, `"1e"`, `"1e999999999"`, `true`, `{}`, `[]`, `"NaN"`, `"` + strings.Repeat("9", 200) + `"`} {
-		var got Decimal
-		if err := json.Unmarshal([]byte(raw), &got); err == nil {
-			t.Errorf("%s = %q, want an error", raw, got)
-		}
-	}
-}
-
 func FuzzEnvelope(f *testing.F) {
 	for _, seed := range []string{`{"code":200,"data":{"id":1},"errstr":"SUCCESS","request_id":"r"}`, `{"code":"200","data":"succeed"}`, `{"code":2e2}`, `{"code":401,"errstr":"x"}`,
 		`{"code":200,"errstr":"Insufficient authority"}`, `{"code":null}`, `{"code":[200]}`, `<html>`, `{"code":500,"errstr":"重复"}`, `{"code":true,"code":200}`} {
