@@ -396,8 +396,8 @@ func TestSubmissionRefused(t *testing.T) {
 			a := c.start()
 			a.page("approve", "")
 			c.becomes(stepProcessing)
-			for range 15 {
-				w.stir(time.Minute)
+			for _, pause := range []time.Duration{time.Minute, time.Minute, 2 * time.Minute, 4 * time.Minute} {
+				w.stir(pause)
 			}
 			w.brokeOff(a, "not taken by the issuer, 5 times: "+words)
 			if n := w.calls.of(callSubmit); n != 5 {
@@ -430,8 +430,8 @@ func TestSubmissionRefused(t *testing.T) {
 			w.correct(a, "")
 			w.clock.Advance(time.Second)
 			a.didit("Approved", "")
-			for range 15 {
-				w.stir(time.Minute)
+			for _, pause := range []time.Duration{time.Minute, time.Minute, 2 * time.Minute, 4 * time.Minute} {
+				w.stir(pause)
 			}
 			w.brokeOff(a, "not taken by the issuer, 5 times: pokepay kycSubmit: not_sent: client uid, e-mail address or document number is missing")
 			if n := w.calls.of(callSubmit); n != 0 {
@@ -448,11 +448,11 @@ func TestSubmissionRefused(t *testing.T) {
 			c := w.customer()
 			a := c.start()
 			a.page("approve", "")
-			for range 20 {
+			for range 8 {
 				w.stir(time.Minute)
 			}
 			c.is(stepProcessing)
-			if n := w.calls.of(callSubmit); n < 10 {
+			if n := w.calls.of(callSubmit); n < 8 {
 				t.Fatalf("%d submissions: the fault does nothing", n)
 			}
 			w.faults.Clear()
