@@ -50,6 +50,19 @@ func (k guessKind) refusal(wait time.Duration) *problem.Problem {
 	return p.With("Minutes", int((wait+time.Minute-1)/time.Minute)).After(wait)
 }
 
+// admitMailbox counts a request of a network address, locks the counter of the address of mail, and refuses both if they have had their
+// share.
+func (s *Service) admitMailbox(ctx context.Context, tx db.Tx, w window, client Client, box mailbox, kind guessKind, now time.Time) (guesses, error) {
+	if err := s.admitAddress(ctx, tx, w, client, now); err != nil {
+		return guesses{}, err
+	}
+	g, err := lockGuesses(ctx, tx, box.index, kind, now)
+	if err != nil {
+		return guesses{}, err
+	}
+	return g, kind.locked(g, now)
+}
+
 // failed counts a failure on a locked counter and returns the lock-out it brought about, 0 if none.
 func (s *Service) failed(ctx context.Context, tx db.Tx, box mailbox, kind guessKind, g guesses, now time.Time) (time.Duration, error) {
 	if now.Sub(g.updatedAt) > guessesMemory {

@@ -67,14 +67,8 @@ func (s *Service) logIn(ctx context.Context, client Client, box mailbox, passwor
 	err := s.decide(ctx, func(ctx context.Context, tx db.Tx) error {
 		now := s.clock.Now()
 		u, refusal = userRow{}, ErrCredentials
-		if err := s.admitAddress(ctx, tx, loginWindow, client, now); err != nil {
-			return err
-		}
-		g, err := lockGuesses(ctx, tx, box.index, guessedPassword, now)
+		g, err := s.admitMailbox(ctx, tx, loginWindow, client, box, guessedPassword, now)
 		if err != nil {
-			return err
-		}
-		if err := guessedPassword.locked(g, now); err != nil {
 			return err
 		}
 		lockout, err := s.failed(ctx, tx, box, guessedPassword, g, now)
@@ -191,14 +185,7 @@ func (s *Service) Resend(ctx context.Context, client Client, email string) error
 	err = s.decide(ctx, func(ctx context.Context, tx db.Tx) error {
 		sent = ""
 		now := s.clock.Now()
-		if err := s.admitAddress(ctx, tx, sendWindow, client, now); err != nil {
-			return err
-		}
-		g, err := lockGuesses(ctx, tx, box.index, guessedCode, now)
-		if err != nil {
-			return err
-		}
-		if err := guessedCode.locked(g, now); err != nil {
+		if _, err := s.admitMailbox(ctx, tx, sendWindow, client, box, guessedCode, now); err != nil {
 			return err
 		}
 		code, found, err := pendingCode(ctx, tx, box.index, now.Add(-pendingFor))

@@ -19,14 +19,7 @@ func (s *Service) ForgotPassword(ctx context.Context, client Client, email strin
 	}
 	err = s.decide(ctx, func(ctx context.Context, tx db.Tx) error {
 		now := s.clock.Now()
-		if err := s.admitAddress(ctx, tx, sendWindow, client, now); err != nil {
-			return err
-		}
-		g, err := lockGuesses(ctx, tx, box.index, guessedCode, now)
-		if err != nil {
-			return err
-		}
-		if err := guessedCode.locked(g, now); err != nil {
+		if _, err := s.admitMailbox(ctx, tx, sendWindow, client, box, guessedCode, now); err != nil {
 			return err
 		}
 		code, found, err := lockCode(ctx, tx, box.index, forReset)

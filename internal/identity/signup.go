@@ -29,14 +29,7 @@ func (s *Service) SignUp(ctx context.Context, client Client, email, referralCode
 	}
 	err = s.decide(ctx, func(ctx context.Context, tx db.Tx) error {
 		now := s.clock.Now()
-		if err := s.admitAddress(ctx, tx, signupWindow, client, now); err != nil {
-			return err
-		}
-		g, err := lockGuesses(ctx, tx, box.index, guessedCode, now)
-		if err != nil {
-			return err
-		}
-		if err := guessedCode.locked(g, now); err != nil {
+		if _, err := s.admitMailbox(ctx, tx, signupWindow, client, box, guessedCode, now); err != nil {
 			return err
 		}
 		taken, err := emailTaken(ctx, tx, box.index)
