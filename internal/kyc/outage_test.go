@@ -238,7 +238,11 @@ func TestSessionRefusedForOurReasons(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, w *world) {
-				w.fault("*", tt.operation, tt.kind, 0, func(r *fault.Rule) { r.Message = "account or password invalid" })
+				w.fault("*", tt.operation, tt.kind, 0, func(r *fault.Rule) {
+					if r.Kind == fault.RefuseInit {
+						r.Message = "account or password invalid"
+					}
+				})
 				c := w.customer()
 				r := c.tryStart(entries())
 				r.refused(t, http.StatusServiceUnavailable, "KYC_UNAVAILABLE")
