@@ -196,29 +196,33 @@ var errBusy = errors.New("busy")
 // join signs up and in, however often the program dies meanwhile: whoever cannot go on begins anew, as people do.
 func (s *story) join(until time.Time) {
 	t := s.t
-	account := false
+	account, code := false, ""
 	for time.Now().Before(until) {
-		if !account {
+		if !account && code == "" {
 			a, err := s.ask("POST", "/auth/signup", object{"email": s.email})
 			switch {
 			case err != nil:
 				s.wait(t.Context(), 300*time.Millisecond)
-				continue
 			case a.code() == "EMAIL_TAKEN":
 				account = true // the answer to the last step was lost
 			case !a.ok():
 				t.Errorf("sign-up: %v", a)
 				return
 			}
+			// Refused for now or cut off: a mail may have come all the same.
+			if !account {
+				if code = s.waitCode(5 * time.Second); code == "" {
+					continue
+				}
+			}
 		}
 		if !account {
-			code := s.waitCode(5 * time.Second)
-			if code == "" {
+			if _, err := s.ask("POST", "/auth/verify", object{"email": s.email, "otp_code": code}); err != nil {
+				s.wait(t.Context(), 300*time.Millisecond)
 				continue
 			}
-			if a, err := s.ask("POST", "/auth/verify", object{"email": s.email, "otp_code": code}); err != nil || !a.ok() {
-				continue
-			}
+			// A code that is refused was accepted by a call whose answer was lost, or is too old: the next step tells.
+			code = ""
 			a, err := s.ask("POST", "/auth/set-password", object{"email": s.email, "password": s.password})
 			if err != nil || !a.ok() {
 				continue
@@ -233,11 +237,11 @@ func (s *story) join(until time.Time) {
 			s.wait(t.Context(), 300*time.Millisecond)
 			continue
 		}
-		code := s.waitCode(5 * time.Second)
-		if code == "" {
+		loginCode := s.waitCode(5 * time.Second)
+		if loginCode == "" {
 			continue
 		}
-		if a, err := s.ask("POST", "/auth/verify-login-otp", object{"email": s.email, "otp_code": code}); err == nil && a.ok() {
+		if a, err := s.ask("POST", "/auth/verify-login-otp", object{"email": s.email, "otp_code": loginCode}); err == nil && a.ok() {
 			s.signedIn(a)
 			return
 		}

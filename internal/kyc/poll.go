@@ -139,10 +139,15 @@ func (s *Service) sweep(ctx context.Context) error {
 func (s *Service) Poll(ctx context.Context, id, messageID int64) error {
 	var before Record
 	over := false
-	asked := s.Clock.Now()
+	var asked time.Time
 	err := s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) (err error) {
-		if before, err = s.store.find(ctx, tx, id); err != nil {
+		if before, err = s.store.lock(ctx, tx, id); err != nil {
 			return err
+		}
+		// No two questions about a record are of the same moment, whatever the clocks of the replicas say: of two that overtake each
+		// other, the one asked later counts.
+		if asked = s.Clock.Now(); before.AskedAt != nil && !asked.After(*before.AskedAt) {
+			asked = before.AskedAt.Add(time.Microsecond)
 		}
 		around, err := s.store.surroundings(ctx, tx, before)
 		if err != nil {
@@ -164,7 +169,7 @@ func (s *Service) Poll(ctx context.Context, id, messageID int64) error {
 	if messageID != 0 {
 		source = FromWebhook
 	}
-	asker := asking{Service: s, source: source, messageID: messageID}
+	asker := asking{Service: s, source: source, messageID: messageID, at: asked}
 	r, askErr := asker.ask(ctx, before)
 	s.metrics.polls.WithLabelValues(string(r.Channel), provider.Label(askErr)).Inc()
 
@@ -219,6 +224,7 @@ type asking struct {
 	*Service
 	source    Source
 	messageID int64
+	at        time.Time // when it began; for the order of answers
 }
 
 func (a asking) event(e Event) Event {
@@ -277,18 +283,17 @@ func verdictEvent(k pokepay.KYC, at time.Time) Event {
 
 // askDidit reads our own session.
 func (a asking) askDidit(ctx context.Context, r Record) (Record, error) {
-	at := a.Clock.Now()
 	decision, err := a.Didit.Decision(ctx, r.SessionID)
 	if didit.NotFound(err) {
 		if r.Status == PendingSubmit {
-			return a.apply(ctx, r.ID, a.event(Event{Kind: SessionRanOut, At: at, Text: "the session does not exist any more"}))
+			return a.apply(ctx, r.ID, a.event(Event{Kind: SessionRanOut, At: a.at, Text: "the session does not exist any more"}))
 		}
 		return r, nil
 	}
 	if err != nil {
 		return r, err
 	}
-	return a.apply(ctx, r.ID, a.event(decisionEvent(decision, at)))
+	return a.apply(ctx, r.ID, a.event(decisionEvent(decision, a.at)))
 }
 
 // decisionEvent turns a decision into an event: for a decline, the first risk that explains it in a way the customer may know.
@@ -353,10 +358,9 @@ func (a asking) submit(ctx context.Context, r Record) (Record, error) {
 	if err != nil {
 		return r, errors.Join(err, a.submissionDue(ctx, r.ID)) // nothing was sent
 	}
-	at := a.Clock.Now()
 	holder, err := a.Issuer.SubmitKYC(ctx, cardholder)
 	if err == nil {
-		return a.apply(ctx, r.ID, a.event(verdictEvent(holder, at)))
+		return a.apply(ctx, r.ID, a.event(verdictEvent(holder, a.at)))
 	}
 	if provider.OutcomeOf(err) != provider.Refused {
 		return r, err // still Sending: looked up next time
@@ -368,7 +372,7 @@ func (a asking) submit(ctx context.Context, r Record) (Record, error) {
 			return known, err
 		}
 	}
-	no := Event{Kind: IssuerSaid, Verdict: Refused, At: at}
+	no := Event{Kind: IssuerSaid, Verdict: Refused, At: a.at}
 	var failed *provider.Error
 	if errors.As(err, &failed) {
 		no.Text = clipText(failed.StaffText)
@@ -397,12 +401,11 @@ func (a asking) submit(ctx context.Context, r Record) (Record, error) {
 
 // knownCardholder looks the attempt up at the issuer and applies what is found.
 func (a asking) knownCardholder(ctx context.Context, r Record) (Record, bool, error) {
-	at := a.Clock.Now()
 	holder, found, err := a.findCardholder(ctx, r)
 	if err != nil || !found {
 		return r, false, err
 	}
-	r, err = a.apply(ctx, r.ID, a.event(verdictEvent(holder, at)))
+	r, err = a.apply(ctx, r.ID, a.event(verdictEvent(holder, a.at)))
 	return r, true, err
 }
 

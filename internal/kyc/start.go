@@ -61,7 +61,7 @@ func (s *Service) Start(ctx context.Context, c identity.Customer, a Applicant) (
 	}
 	patience := time.NewTimer(waitAtMost)
 	defer patience.Stop()
-	for pause := waitAtLeast; ; pause = min(2*pause, waitStep) {
+	for {
 		step, err := s.claim(ctx, c, a, eligible.Eligible)
 		if err != nil {
 			return Started{}, err
@@ -72,13 +72,20 @@ func (s *Service) Start(ctx context.Context, c identity.Customer, a Applicant) (
 		case step.call != nil:
 			return s.openSession(ctx, *step.call, step.applicant)
 		}
-		// Another request of the same customer is making the session: wait for its link.
-		select {
-		case <-ctx.Done():
-			return Started{}, ctx.Err()
-		case <-patience.C:
-			return Started{}, ErrBusy.After(step.busyFor)
-		case <-time.After(pause):
+		// Another request of the same customer is making the session: wait for its link. Looking takes no lock.
+		for pause, made := waitAtLeast, false; !made; pause = min(2*pause, waitStep) {
+			select {
+			case <-ctx.Done():
+				return Started{}, ctx.Err()
+			case <-patience.C:
+				return Started{}, ErrBusy.After(step.busyFor)
+			case <-time.After(pause):
+			}
+			current, err := s.store.current(ctx, s.DB, c.ID)
+			if err != nil {
+				return Started{}, err
+			}
+			made = current.SessionState != SessionRequested || !s.Clock.Now().Before(current.SessionUntil)
 		}
 	}
 }
