@@ -25,7 +25,7 @@ func TestKill(t *testing.T) {
 		kills, some int // some: with -short
 	}{
 		{"sqlite", db.SQLite, 1, 100, 20},
-		{"postgres", db.PostgreSQL, 1, 100, 20},
+		{"postgres", db.PostgreSQL, 1, 50, 20},
 		{"postgres, one of two", db.PostgreSQL, 2, 100, 20},
 	} {
 		t.Run(c.name, func(t *testing.T) {

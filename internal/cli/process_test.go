@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -28,14 +27,6 @@ const asProgram = "CCP_TEST_AS_PROGRAM"
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(Main())
-	}
-	flag.Parse()
-	chosen := false
-	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
-	if !chosen { // these tests wait for programs far more than they compute
-		if err := flag.Set("test.parallel", "3"); err != nil {
-			panic(err)
-		}
 	}
 	os.Exit(m.Run())
 }

@@ -327,11 +327,11 @@ func TestCodesPerMailbox(t *testing.T) {
 			body fields
 			most int
 		}{
-			{"/auth/signup", fields{"email": "new@example.com"}, 6},
-			{"/auth/forgot-password", fields{"email": u.email}, 6},
-			{"/auth/forgot-password", fields{"email": "stranger@example.com"}, 6},
-			{"/auth/resend-otp", fields{"email": u.email}, 6},
-			{"/auth/resend-otp", fields{"email": "nobody@example.com"}, 6}, // nothing is pending, and nobody learns that
+			{"/auth/signup", fields{"email": "new@example.com"}, 20},
+			{"/auth/forgot-password", fields{"email": u.email}, 20},
+			{"/auth/forgot-password", fields{"email": "stranger@example.com"}, 20},
+			{"/auth/resend-otp", fields{"email": u.email}, 20},
+			{"/auth/resend-otp", fields{"email": "nobody@example.com"}, 20}, // nothing is pending, and nobody learns that
 			{"/auth/login", fields{"email": u.email, "password": goodPassword}, 20},
 		} {
 			for range kind.most {
@@ -368,8 +368,8 @@ func TestStrangersUseUpNoCodesOfLogin(t *testing.T) {
 				}
 				w.clock.Advance(time.Minute)
 			}
-			if given != 6 {
-				t.Errorf("%s was asked for %d times, want 6", name, given)
+			if given != 20 {
+				t.Errorf("%s was asked for %d times, want 20", name, given)
 			}
 			w.idle()
 			mails := len(w.post.to(u.email))

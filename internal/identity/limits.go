@@ -31,10 +31,10 @@ var (
 // which the right password has asked for: no stranger can use those up.
 var (
 	loginCodes   = window{"codes for login", 20, time.Hour}
-	signupCodes  = window{"codes for signup", 6, time.Hour}
-	resetCodes   = window{"codes for reset", 6, time.Hour}
-	resentCodes  = window{"codes again", 6, time.Hour} // asked for without saying for what, pending or not
-	resendWindow = window{"resend", 1, resendPeriod}   // the same
+	signupCodes  = window{"codes for signup", 20, time.Hour}
+	resetCodes   = window{"codes for reset", 20, time.Hour}
+	resentCodes  = window{"codes again", 20, time.Hour} // asked for without saying for what, pending or not
+	resendWindow = window{"resend", 1, resendPeriod}    // the same
 )
 
 // window is what limits how many codes of this purpose are sent to one address of mail.

@@ -444,6 +444,9 @@ func (a asking) notTaken(ctx context.Context, r Record, why string) (Record, err
 		r.Version++
 		out = r
 		now := a.Clock.Now()
+		if now.Before(a.at) {
+			now = a.at // clocks of replicas differ; a state begins before what happens in it
+		}
 		if err := a.store.appendEvent(ctx, tx, r.ID, r.Status, r.Status, a.event(Event{Kind: submissionRefused}), why, now); err != nil {
 			return err
 		}

@@ -316,7 +316,8 @@ func TestAYesThatComesTooLateIsNotTold(t *testing.T) {
 		c := w.customer()
 		a := c.start()
 		c.wait(kyc.SessionLife + time.Hour)
-		c.becomes(stepNotCompleted)
+		a.mustPoll()
+		c.is(stepNotCompleted)
 		w.fault("pokepay", "callback", fault.DropWebhook, 0)
 		w.fault("pokepay", "kyc_get", fault.Delay, 1, func(r *fault.Rule) { r.DelayMS = 3000 })
 		asked := w.calls.of(callGet)
@@ -338,7 +339,7 @@ func TestAYesThatComesTooLateIsNotTold(t *testing.T) {
 				t.Errorf("%s: %s", path, r.raw)
 			}
 		}
-	})
+	}, asleep)
 }
 
 // The issuer takes its yes back for a while: it is asked until it says which.
