@@ -144,11 +144,7 @@ func (s *Service) Poll(ctx context.Context, id, messageID int64) error {
 		if before, err = s.store.lock(ctx, tx, id); err != nil {
 			return err
 		}
-		// No two questions about a record are of the same moment, whatever the clocks of the replicas say: of two that overtake each
-		// other, the one asked later counts.
-		if asked = s.Clock.Now(); before.AskedAt != nil && !asked.After(*before.AskedAt) {
-			asked = before.AskedAt.Add(time.Microsecond)
-		}
+		asked = s.nextMoment(before)
 		around, err := s.store.surroundings(ctx, tx, before)
 		if err != nil {
 			return err
@@ -217,6 +213,16 @@ func earlier(a *time.Time, b time.Time) *time.Time {
 		return a
 	}
 	return &b
+}
+
+// nextMoment is the time of another question about a record, which must be locked. No two are of the same moment, whatever the clocks of
+// the replicas say: of two questions that overtake each other, the one asked later counts.
+func (s *Service) nextMoment(r Record) time.Time {
+	now := s.Clock.Now()
+	if r.AskedAt != nil && !now.After(*r.AskedAt) {
+		return r.AskedAt.Add(time.Microsecond)
+	}
+	return now
 }
 
 // asking is one round of questions about one record.
@@ -340,7 +346,10 @@ func (a asking) submit(ctx context.Context, r Record) (Record, error) {
 			r = locked
 			return nil
 		}
-		locked.Submission, locked.SubmittedAt, mine = Sending, &now, true
+		// Handing over is a question of its own: another round may have had its answers since this one began.
+		a.at = a.nextMoment(locked)
+		asked := a.at
+		locked.Submission, locked.SubmittedAt, locked.AskedAt, mine = Sending, &now, &asked, true
 		if err := a.store.save(ctx, tx, locked); err != nil {
 			return err
 		}

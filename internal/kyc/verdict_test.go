@@ -305,7 +305,7 @@ func TestARefusedRetryLeavesTheAttemptBefore(t *testing.T) {
 		c.tryStart(entries()).refused(t, 400, "KYC_EMAIL_TAKEN")
 		c.is(stepCancelled)
 		a.verdict(2, "")
-		c.wait(time.Hour)
+		c.wait(2 * time.Hour)
 		c.becomes(stepVerified)
 	})
 }
