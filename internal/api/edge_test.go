@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,6 +20,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
+	"github.com/comecomepay/comecomepay/internal/platform/obs/logtest"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
 )
 
@@ -33,30 +32,13 @@ type edge struct {
 	t     testing.TB
 	url   string
 	clock *clock.Fixed
-	log   *lockedBuffer
+	log   *logtest.Buffer
 	reg   *prometheus.Registry
 	api   *api.API
 	// orders counts the effects of POST /orders and POST /open; hold, if set, keeps them waiting.
 	orders atomic.Int64
 	hold   atomic.Pointer[func(context.Context)]
 	answer atomic.Pointer[func() error]
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 type (
@@ -120,7 +102,7 @@ func newEdge(t testing.TB, d db.DB, change ...func(*api.Options)) *edge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &edge{t: t, clock: clock.NewFixed(time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)), log: &lockedBuffer{}, reg: prometheus.NewRegistry()}
+	e := &edge{t: t, clock: clock.NewFixed(time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)), log: &logtest.Buffer{}, reg: prometheus.NewRegistry()}
 	o := api.Options{
 		DB: d, Vault: vault, Clock: e.clock, Texts: texts, Log: slog.New(slog.NewJSONHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Registerer: e.reg, DefaultLocale: i18n.Chinese, SpareLoopback: true, CallerRate: 1e6, MaxBody: 4096, Version: "test",

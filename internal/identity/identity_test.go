@@ -25,6 +25,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
 	"github.com/comecomepay/comecomepay/internal/platform/jobs"
 	"github.com/comecomepay/comecomepay/internal/platform/mail"
+	"github.com/comecomepay/comecomepay/internal/platform/obs/logtest"
 	"github.com/comecomepay/comecomepay/internal/platform/problem"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
 )
@@ -48,25 +49,8 @@ type world struct {
 	texts *i18n.Texts
 	post  *postOffice
 	queue *jobs.Queue
-	logs  *lockedBuffer
+	logs  *logtest.Buffer
 	url   string
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 type postOffice struct {
@@ -113,7 +97,7 @@ func newWorld(t *testing.T, d db.DB, change ...func(*identity.Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, db: d, clock: clock.NewFixed(start), vault: vault, texts: texts, post: &postOffice{}, logs: &lockedBuffer{}}
+	w := &world{t: t, db: d, clock: clock.NewFixed(start), vault: vault, texts: texts, post: &postOffice{}, logs: &logtest.Buffer{}}
 	log := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	// The queue logs on its own; it is quiet here, since it is cut off when the test ends.
 	if w.queue, err = jobs.New(d, jobs.Options{Log: slog.New(slog.DiscardHandler), Workers: 4}); err != nil {

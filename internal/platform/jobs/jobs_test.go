@@ -1,7 +1,6 @@
 package jobs_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -18,6 +17,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/db/dbtest"
 	"github.com/comecomepay/comecomepay/internal/platform/jobs"
+	"github.com/comecomepay/comecomepay/internal/platform/obs/logtest"
 )
 
 const patience = 20 * time.Second
@@ -29,28 +29,11 @@ type errand struct {
 
 func (errand) Kind() string { return "errand" }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 type fixture struct {
 	*jobs.Queue
 	t   *testing.T
 	db  db.DB
-	log *lockedBuffer
+	log *logtest.Buffer
 	reg *prometheus.Registry
 }
 
@@ -59,7 +42,7 @@ func each(t *testing.T, work func(context.Context, errand) error, test func(f *f
 	t.Helper()
 	t.Parallel()
 	dbtest.Each(t, func(t *testing.T, d db.DB) {
-		f := &fixture{t: t, db: d, log: &lockedBuffer{}, reg: prometheus.NewRegistry()}
+		f := &fixture{t: t, db: d, log: &logtest.Buffer{}, reg: prometheus.NewRegistry()}
 		q, err := jobs.New(d, jobs.Options{Log: slog.New(slog.NewJSONHandler(f.log, nil)), Registerer: f.reg})
 		if err != nil {
 			t.Fatal(err)
