@@ -345,8 +345,12 @@ func TestSendToSilentServer(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error, 1)
 	go func() { result <- sender(t, c).Send(ctx, message()) }()
-	<-accepted
-	<-accepted                         // the second connection: the one with the long timeout
+	// Both are kept and closed here: a connection that nothing refers to is closed by the garbage collector, and
+	// Send would see its end instead of its silence. The second is the one with the long timeout.
+	for range 2 {
+		silent := <-accepted
+		defer func() { _ = silent.Close() }()
+	}
 	time.Sleep(100 * time.Millisecond) // so that Send waits for the greeting, not for the connection
 	cancel()
 	select {
