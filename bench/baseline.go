@@ -34,8 +34,9 @@ import (
 // statusQuery is the query of the package kyc, word for word.
 const statusQuery = `SELECT ` + identity.StandingColumns + `, COALESCE(r.id, 0), COALESCE(r.agent_uid, ''), COALESCE(r.status, ''),
 	COALESCE(r.issuer_status, 0), COALESCE(r.issuer_reason, ''), COALESCE(r.reason_code, ''), r.asked_at, r.created_at, r.updated_at
-	FROM ` + identity.StandingFrom + ` LEFT JOIN kyc_records r ON r.id = (SELECT k.id FROM kyc_records k WHERE k.user_id = $1
-	ORDER BY CASE k.status WHEN 'approved' THEN 0 ELSE 1 END, k.id DESC LIMIT 1)`
+	FROM ` + identity.StandingFrom + ` LEFT JOIN (SELECT r.id, r.agent_uid, r.status, r.issuer_status, r.issuer_reason, r.reason_code,
+		r.asked_at, r.created_at, r.updated_at FROM kyc_records r WHERE r.user_id = $1
+		ORDER BY CASE r.status WHEN 'approved' THEN 0 ELSE 1 END, r.id DESC LIMIT 1) r ON TRUE`
 
 // foundRow is a row of statusQuery.
 type foundRow struct {
@@ -140,7 +141,7 @@ func serveBaseline(ctx context.Context) error {
 func openBaseline(ctx context.Context, address string) (func(context.Context, *foundRow, int64, string) error, error) {
 	if path, ok := strings.CutPrefix(address, "sqlite://"); ok {
 		pragmas := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)", "cache_size(-16000)",
-			"temp_store(MEMORY)", "query_only(ON)"}}
+			"mmap_size(2147418112)", "temp_store(MEMORY)", "query_only(ON)"}}
 		lite, err := sql.Open("sqlite", "file:"+path+"?"+pragmas.Encode())
 		if err != nil {
 			return nil, err

@@ -51,20 +51,20 @@ func (s store) findByAgentUID(ctx context.Context, q db.Querier, agentUID string
 	return scanRecord(q.QueryRow(ctx, `SELECT `+recordColumns+` FROM kyc_records r WHERE r.agent_uid = $1`, agentUID))
 }
 
-// currentID picks the record that speaks for a customer: the approved one, else the newest (contract/money 10.4 rules 1 and 2).
-const currentID = `(SELECT k.id FROM kyc_records k WHERE k.user_id = $1
-	ORDER BY CASE k.status WHEN 'approved' THEN 0 ELSE 1 END, k.id DESC LIMIT 1)`
+// currentRecord is the record that speaks for customer $1: the approved one, else the newest (contract/money 10.4 rules 1 and 2).
+const currentRecord = `kyc_records r WHERE r.user_id = $1 ORDER BY CASE r.status WHEN 'approved' THEN 0 ELSE 1 END, r.id DESC LIMIT 1`
 
 // current is the record that speaks for the customer; db.ErrNoRows if there is none.
 func (s store) current(ctx context.Context, q db.Querier, userID int64) (Record, error) {
-	return scanRecord(q.QueryRow(ctx, `SELECT `+recordColumns+` FROM kyc_records r WHERE r.id = `+currentID, userID))
+	return scanRecord(q.QueryRow(ctx, `SELECT `+recordColumns+` FROM `+currentRecord, userID))
 }
 
 // statusQuery answers GET /didit/status in one round trip: whether the session stands, and the record that speaks for its customer.
 // It is the query that is asked most. A missing record comes as zeros rather than NULLs: they are cheaper to read.
 const statusQuery = `SELECT ` + identity.StandingColumns + `, COALESCE(r.id, 0), COALESCE(r.agent_uid, ''), COALESCE(r.status, ''),
 	COALESCE(r.issuer_status, 0), COALESCE(r.issuer_reason, ''), COALESCE(r.reason_code, ''), r.asked_at, r.created_at, r.updated_at
-	FROM ` + identity.StandingFrom + ` LEFT JOIN kyc_records r ON r.id = ` + currentID
+	FROM ` + identity.StandingFrom + ` LEFT JOIN (SELECT r.id, r.agent_uid, r.status, r.issuer_status, r.issuer_reason, r.reason_code,
+		r.asked_at, r.created_at, r.updated_at FROM ` + currentRecord + `) r ON TRUE`
 
 // standing reads what statusQuery finds. The record's ID is 0 if the customer has never tried; otherwise it has what an
 // answer needs, and not more.

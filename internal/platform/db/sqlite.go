@@ -29,10 +29,12 @@ type Lite struct {
 var _ DB = (*Lite)(nil)
 
 // Pragmas stand in the address, since a PRAGMA that is executed once reaches only one pooled connection.
-// synchronous=FULL: a committed transaction survives a power cut.
+// synchronous=FULL: a committed transaction survives a power cut. mmap_size, at the most that SQLite allows: pages are read
+// where the operating system keeps them rather than copied by a system call each; what lies beyond is read as ever.
 func sqliteDSN(path string, writer bool) string {
 	q := url.Values{}
-	for _, p := range []string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)", "cache_size(-16000)", "temp_store(MEMORY)"} {
+	for _, p := range []string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)", "cache_size(-16000)", "mmap_size(2147418112)",
+		"temp_store(MEMORY)"} {
 		q.Add("_pragma", p)
 	}
 	if writer {

@@ -26,6 +26,15 @@ func openLite(t *testing.T, o db.Options) *db.Lite {
 	return d.(*db.Lite)
 }
 
+// That pages are read through a mapping is asked for in the address; SQLite says how much of a file it may map.
+func TestFileIsMapped(t *testing.T) {
+	t.Parallel()
+	var size int64
+	if err := openLite(t, db.Options{}).QueryRow(t.Context(), "PRAGMA mmap_size").Scan(&size); err != nil || size != 2147418112 {
+		t.Errorf("mmap_size=%d, %v", size, err)
+	}
+}
+
 // A PRAGMA reaches one connection; these must be in force on all, new ones included.
 func TestPragmasAreInForceOnEveryConnection(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/mail"
 	"net/textproto"
@@ -287,6 +288,8 @@ func deliveryError(ctx context.Context, stage string, err error) *DeliveryError 
 		d.cause = certificate
 	case errors.As(err, &network):
 		d.cause = network
+	case errors.Is(err, io.EOF): // the server has hung up
+		d.cause = io.ErrUnexpectedEOF
 	}
 	return d
 }

@@ -363,6 +363,31 @@ func TestSendToSilentServer(t *testing.T) {
 	}
 }
 
+// A server that closes the connection instead of greeting: the error says so, and is worth another try.
+func TestSendToServerThatHangsUp(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.Close()
+		}
+	}()
+	err = sender(t, config(&server{port: l.Addr().(*net.TCPAddr).Port}, ourmail.TLSNone)).Send(t.Context(), message())
+	var delivery *ourmail.DeliveryError
+	if !errors.As(err, &delivery) || delivery.Permanent || !strings.HasSuffix(err.Error(), io.ErrUnexpectedEOF.Error()) &&
+		!strings.Contains(err.Error(), "connection reset") {
+		t.Errorf("after the hang-up: %v", err)
+	}
+}
+
 func TestSendRefusesHostileMessages(t *testing.T) {
 	t.Parallel()
 	srv := startServer(t, ourmail.TLSNone, nil)
