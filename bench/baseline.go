@@ -32,11 +32,11 @@ import (
 // text of only those situations that the measured data have.
 
 // statusQuery is the query of the package kyc, word for word.
-const statusQuery = `SELECT ` + identity.StandingColumns + `, COALESCE(r.id, 0), COALESCE(r.agent_uid, ''), COALESCE(r.status, ''),
-	COALESCE(r.issuer_status, 0), COALESCE(r.issuer_reason, ''), COALESCE(r.reason_code, ''), r.asked_at, r.created_at, r.updated_at
+const statusQuery = `SELECT ` + identity.StandingColumns + `, COALESCE(c.id, 0), COALESCE(c.agent_uid, ''), COALESCE(c.status, ''),
+	COALESCE(c.issuer_status, 0), COALESCE(c.issuer_reason, ''), COALESCE(c.reason_code, ''), c.asked_at, c.created_at, c.updated_at
 	FROM ` + identity.StandingFrom + ` LEFT JOIN (SELECT r.id, r.agent_uid, r.status, r.issuer_status, r.issuer_reason, r.reason_code,
 		r.asked_at, r.created_at, r.updated_at FROM kyc_records r WHERE r.user_id = $1
-		ORDER BY CASE r.status WHEN 'approved' THEN 0 ELSE 1 END, r.id DESC LIMIT 1) r ON TRUE`
+		ORDER BY CASE r.status WHEN 'approved' THEN 0 ELSE 1 END, r.id DESC LIMIT 1) c ON TRUE`
 
 // foundRow is a row of statusQuery.
 type foundRow struct {

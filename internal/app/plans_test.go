@@ -86,7 +86,7 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 				}
 			}
 			// What matters most was among them.
-			for _, part := range []string{"kyc_records k WHERE k.user_id = $1", "UPDATE operator_cases SET closed_at", "FROM operator_cases WHERE is_open = 1 ORDER BY", "r.status IN (",
+			for _, part := range []string{"kyc_records r WHERE r.user_id = $1", "UPDATE operator_cases SET closed_at", "FROM operator_cases WHERE is_open = 1 ORDER BY", "r.status IN (",
 				"next_poll_at <= $1", "DELETE FROM sessions", "DELETE FROM inbound_messages", "DELETE FROM guess_counters", "DELETE FROM rate_windows", "DELETE FROM idempotency_keys"} {
 				found := false
 				for statement := range seen {
@@ -112,6 +112,9 @@ func statementOf(attributes []attribute.KeyValue) string {
 	return ""
 }
 
+// ownRows is how SQLite tells that a subquery gets a name. Such a name must not be that of a table in the same statement.
+var ownRows = regexp.MustCompile(`^(?:CO-ROUTINE|MATERIALIZE) (\w+)$`)
+
 var parameter = regexp.MustCompile(`\$(\d+)`)
 
 // wholeReads finds the tables that a statement reads from end to end, whatever its parameters are, because no index fits.
@@ -131,8 +134,15 @@ func wholeReads(t *testing.T, d db.DB, statement string) (complaints []string) {
 		if err != nil {
 			t.Fatalf("%v:\n%s", err, statement)
 		}
-		for _, step := range steps { // x is what identity.StandingFrom calls its one constant row
-			if strings.HasPrefix(step, "SCAN ") && step != "SCAN x" && step != "SCAN CONSTANT ROW" && !strings.Contains(step, "INDEX "+openCases) {
+		made := map[string]bool{"CONSTANT ROW": true} // what the statement makes itself, and then reads
+		for _, step := range steps {
+			if match := ownRows.FindStringSubmatch(step); match != nil {
+				made[match[1]] = true
+			}
+		}
+		for _, step := range steps {
+			what, scans := strings.CutPrefix(step, "SCAN ")
+			if scans && !made[strings.TrimSuffix(what, " LEFT-JOIN")] && !strings.Contains(step, "INDEX "+openCases) {
 				complaints = append(complaints, step)
 			}
 		}

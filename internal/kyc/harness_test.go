@@ -92,7 +92,11 @@ type world struct {
 	queue  *jobs.Queue
 	url    string
 	didit  string // the simulator's base address
+	books  providerBooks
 }
+
+// providerBooks are the databases of the simulators.
+type providerBooks struct{ didit, pokepay *sql.DB }
 
 // setting changes how a world is built.
 type setting func(*plan)
@@ -142,15 +146,16 @@ func newWorld(t testing.TB, d db.DB, settings ...setting) *world {
 	w.mail = &courier{target: w.url}
 	receivers.let(w.mail)
 
+	w.books = providerBooks{didit: providerDB(t, "didit.db"), pokepay: providerDB(t, "pokepay.db")}
 	if w.verify, err = simdidit.New(ctx, simdidit.Options{
-		DB: providerDB(t, "didit.db"), Clock: w.clock, Faults: w.faults, BaseURL: w.didit, APIKey: diditKey, WorkflowID: workflowID,
+		DB: w.books.didit, Clock: w.clock, Faults: w.faults, BaseURL: w.didit, APIKey: diditKey, WorkflowID: workflowID,
 		WebhookURL: receivers.url + "/didit/webhook", WebhookSecrets: []string{webhookSecret},
 		Limits: simdidit.Limits{Create: -1, Decision: -1, PDF: -1, Read: -1, Write: -1},
 	}); err != nil {
 		t.Fatal(err)
 	}
 	if w.issuer, err = simpokepay.New(ctx, simpokepay.Options{
-		DB: providerDB(t, "pokepay.db"), Clock: w.clock, Faults: w.faults, Sessions: issuersDidit{w.verify},
+		DB: w.books.pokepay, Clock: w.clock, Faults: w.faults, Sessions: issuersDidit{w.verify},
 		Account: "ops@example.test", Password: "correct horse", TokenLife: 1000 * time.Hour,
 		CallbackURL: receivers.url + "/pokepay/callback/" + callbackKey, CallbackSecret: callbackSecret,
 		HideReferences: p.nameless,
@@ -489,12 +494,32 @@ func (w *world) eventually(what string, check func() bool) {
 	w.t.Fatal("timed out waiting for " + what)
 }
 
-// idle waits until no job is left to run now.
+// idle waits until the providers have told us all that they would tell by now, and no job is left to run now.
 func (w *world) idle() {
 	w.t.Helper()
 	w.eventually("the queue to be empty", func() bool {
-		return w.count(`SELECT COUNT(*) FROM river_job WHERE state IN ('available', 'running', 'pending')`) == 0
+		return w.untold() == 0 && w.count(`SELECT COUNT(*) FROM river_job WHERE state IN ('available', 'running', 'pending')`) == 0 &&
+			w.untold() == 0 // a job may have set a provider going
 	})
+}
+
+// untold counts what a provider is about to tell or telling at this moment; what a fault delays, holds or drops is not among it.
+// The order is that in which one follows from another.
+func (w *world) untold() (n int) {
+	w.t.Helper()
+	now := w.clock.Now().UnixMicro()
+	add := func(d *sql.DB, query string, args ...any) {
+		w.t.Helper()
+		var more int
+		if err := d.QueryRowContext(context.Background(), query, args...).Scan(&more); err != nil {
+			w.t.Fatal(err)
+		}
+		n += more
+	}
+	add(w.books.didit, `SELECT COUNT(*) FROM didit_foreign_events`)
+	add(w.books.didit, `SELECT COUNT(*) FROM didit_webhooks WHERE state = 'pending' AND due_at <= $1`, now)
+	add(w.books.pokepay, `SELECT COUNT(*) FROM pokepay_callbacks WHERE state = 'waiting' AND due_at <= $1`, now)
+	return n
 }
 
 // stir moves time forward and lets everything happen that follows by itself: the loop claims what is due, the queue asks the

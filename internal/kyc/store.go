@@ -61,10 +61,10 @@ func (s store) current(ctx context.Context, q db.Querier, userID int64) (Record,
 
 // statusQuery answers GET /didit/status in one round trip: whether the session stands, and the record that speaks for its customer.
 // It is the query that is asked most. A missing record comes as zeros rather than NULLs: they are cheaper to read.
-const statusQuery = `SELECT ` + identity.StandingColumns + `, COALESCE(r.id, 0), COALESCE(r.agent_uid, ''), COALESCE(r.status, ''),
-	COALESCE(r.issuer_status, 0), COALESCE(r.issuer_reason, ''), COALESCE(r.reason_code, ''), r.asked_at, r.created_at, r.updated_at
+const statusQuery = `SELECT ` + identity.StandingColumns + `, COALESCE(c.id, 0), COALESCE(c.agent_uid, ''), COALESCE(c.status, ''),
+	COALESCE(c.issuer_status, 0), COALESCE(c.issuer_reason, ''), COALESCE(c.reason_code, ''), c.asked_at, c.created_at, c.updated_at
 	FROM ` + identity.StandingFrom + ` LEFT JOIN (SELECT r.id, r.agent_uid, r.status, r.issuer_status, r.issuer_reason, r.reason_code,
-		r.asked_at, r.created_at, r.updated_at FROM ` + currentRecord + `) r ON TRUE`
+		r.asked_at, r.created_at, r.updated_at FROM ` + currentRecord + `) c ON TRUE`
 
 // standing reads what statusQuery finds. The record's ID is 0 if the customer has never tried; otherwise it has what an
 // answer needs, and not more.
