@@ -25,6 +25,7 @@ CREATE TABLE kyc_records (
     asked_at         TIMESTAMPTZ,                    -- when a provider was last asked
     answered_at      TIMESTAMPTZ,                    -- when the question was asked whose answer was applied last
     next_poll_at     TIMESTAMPTZ,                    -- NULL: not asked any more
+    queued_at        TIMESTAMPTZ,                    -- since when a question waits in the queue, not yet asked; NULL: none does
     version          INTEGER NOT NULL DEFAULT 1,
     created_at       TIMESTAMPTZ NOT NULL,
     updated_at       TIMESTAMPTZ NOT NULL

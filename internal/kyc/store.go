@@ -215,7 +215,7 @@ func (s store) anyDue(ctx context.Context, now time.Time) (bool, error) {
 }
 
 // claimDue takes records whose time has come, so that no other replica does the same: their next time is put off until
-// the claim runs out.
+// the claim runs out. Until the question is asked, nobody needs another.
 func (s store) claimDue(ctx context.Context, tx db.Tx, now, until time.Time, limit int) ([]int64, error) {
 	rows, err := tx.Query(ctx, `SELECT id FROM kyc_records WHERE next_poll_at IS NOT NULL AND next_poll_at <= $1
 		ORDER BY next_poll_at LIMIT $2`+db.SkipLocked(tx), now, limit)
@@ -224,34 +224,35 @@ func (s store) claimDue(ctx context.Context, tx db.Tx, now, until time.Time, lim
 		return nil, err
 	}
 	for _, id := range ids {
-		if _, err := tx.Exec(ctx, `UPDATE kyc_records SET next_poll_at = $2 WHERE id = $1`, id, until); err != nil {
+		if _, err := tx.Exec(ctx, `UPDATE kyc_records SET next_poll_at = $2, queued_at = $3 WHERE id = $1`, id, until, now); err != nil {
 			return nil, err
 		}
 	}
 	return ids, nil
 }
 
-// askSoon brings the next question to a provider forward to now, unless it was asked since notAfter.
+// askSoon brings the next question to a provider forward to now, unless one is in the queue or was asked since notAfter.
 func (s store) askSoon(ctx context.Context, tx db.Tx, id int64, now, notAfter time.Time) error {
 	_, err := tx.Exec(ctx, `UPDATE kyc_records SET next_poll_at = $2
-		WHERE id = $1 AND status <> 'cancelled' AND (next_poll_at IS NULL OR next_poll_at > $2) AND (asked_at IS NULL OR asked_at < $3)`, id, now, notAfter)
+		WHERE id = $1 AND status <> 'cancelled' AND queued_at IS NULL AND (next_poll_at IS NULL OR next_poll_at > $2) AND (asked_at IS NULL OR asked_at < $3)`,
+		id, now, notAfter)
 	return err
 }
 
-// askBy brings the next question to a provider forward to at, unless it comes earlier anyway.
+// askBy brings the next question to a provider forward to at, unless it comes earlier anyway or is in the queue.
 func (s store) askBy(ctx context.Context, id int64, at time.Time) error {
 	_, err := s.db.Exec(ctx, `UPDATE kyc_records SET next_poll_at = $2
-		WHERE id = $1 AND status <> 'cancelled' AND (next_poll_at IS NULL OR next_poll_at > $2)`, id, at)
+		WHERE id = $1 AND status <> 'cancelled' AND queued_at IS NULL AND (next_poll_at IS NULL OR next_poll_at > $2)`, id, at)
 	return err
 }
 
 func (s store) noteAsked(ctx context.Context, tx db.Tx, id int64, now time.Time) error {
-	_, err := tx.Exec(ctx, `UPDATE kyc_records SET asked_at = $2 WHERE id = $1`, id, now)
+	_, err := tx.Exec(ctx, `UPDATE kyc_records SET asked_at = $2, queued_at = NULL WHERE id = $1`, id, now)
 	return err
 }
 
 func (s store) neverAsk(ctx context.Context, tx db.Tx, id int64) error {
-	_, err := tx.Exec(ctx, `UPDATE kyc_records SET next_poll_at = NULL WHERE id = $1`, id)
+	_, err := tx.Exec(ctx, `UPDATE kyc_records SET next_poll_at = NULL, queued_at = NULL WHERE id = $1`, id)
 	return err
 }
 

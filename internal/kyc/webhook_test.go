@@ -91,6 +91,45 @@ func TestReadingAsks(t *testing.T) {
 	})
 }
 
+// Customers look, and the issuer calls, more often than the queue gets on: what waits there answers them all. If each look put
+// one more question into the queue, a slow provider would be asked the more the slower it is.
+func TestAQuestionWaitsInTheQueueOnce(t *testing.T) {
+	eachChannel(t, func(t *testing.T, w *world) {
+		c := w.customer()
+		a := c.handedIn()
+		w.stir(20 * time.Minute)
+		call := func() {
+			w.deliver(callback(callbackKey, w.clock.Now(), fmt.Sprintf(`{"agent_uid":%q}`, a.agentUID)), http.StatusOK)
+		}
+		call() // the first of its kind is stored; each further one is but a reason to ask
+		w.stir(0)
+		if err := w.queue.Stop(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		waiting := func() int {
+			return w.count(`SELECT COUNT(*) FROM river_job WHERE kind = 'kyc_poll' AND state = 'available'`)
+		}
+		w.clock.Advance(10 * time.Second)
+		c.is(w.underway())
+		w.eventually("a question in the queue", func() bool { return waiting() > 0 })
+		for range 20 {
+			w.clock.Advance(4 * time.Second) // less than a claim lasts, all together
+			c.is(w.underway())
+			call()
+			time.Sleep(20 * time.Millisecond) // for the loop to hear of it
+		}
+		if n := waiting(); n != 1 {
+			t.Errorf("%d questions wait, want 1", n)
+		}
+		a.verdict(2, "")
+		if err := w.queue.Start(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		c.becomes(stepVerified)
+		a.verifiedOnce()
+	})
+}
+
 // A thousand deliveries of each call: stored once, worked on once, one effect.
 func TestEveryWebhookAThousandTimes(t *testing.T) {
 	eachChannel(t, func(t *testing.T, w *world) {
