@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/db/dbtest"
+	"github.com/comecomepay/comecomepay/internal/platform/obs/logtest"
 	"github.com/comecomepay/comecomepay/internal/sandbox"
 )
 
@@ -80,7 +80,7 @@ func TestServe(t *testing.T) {
 	for _, engine := range []db.Engine{db.SQLite, db.PostgreSQL} {
 		t.Run(string(engine), func(t *testing.T) {
 			t.Parallel()
-			var log safeBuffer
+			var log logtest.Buffer
 			a, err := New(t.Context(), development(t, "CCP_DATABASE_URL="+dbtest.URL(t, engine)), Extras{Log: slog.New(slog.NewTextHandler(&log, nil))})
 			if err != nil {
 				t.Fatal(err)
@@ -113,24 +113,6 @@ func TestServe(t *testing.T) {
 			}
 		})
 	}
-}
-
-// safeBuffer is a buffer that a logger and a test share.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // Every start that fails names the setting to look at, and leaves no listener behind.

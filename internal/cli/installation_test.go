@@ -1,7 +1,6 @@
 package cli_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -23,6 +22,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/app"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/db/dbtest"
+	"github.com/comecomepay/comecomepay/internal/platform/obs/logtest"
 	"github.com/comecomepay/comecomepay/internal/sandbox"
 )
 
@@ -182,31 +182,12 @@ var clockOffset = regexp.MustCompile(`(?m)^ccp_clock_offset_seconds (\S+)$`)
 type replica struct {
 	*installation
 	address string
-	log     logbook // of all lives
+	log     logtest.Buffer // of all lives
 	command *exec.Cmd
 	ended   chan struct{}
 }
 
 func (r *replica) url() string { return "http://" + r.address }
-
-// logbook keeps what processes write.
-type logbook struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (l *logbook) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logbook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // start begins a life and does not wait for anything.
 func (r *replica) start() {

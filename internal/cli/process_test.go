@@ -15,10 +15,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/comecomepay/comecomepay/internal/platform/obs/logtest"
 )
 
 // The test binary is the program when this is set: what runs is the real main in a process of its own.
@@ -35,8 +36,7 @@ func TestMain(m *testing.M) {
 type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
-	mu     sync.Mutex
-	output bytes.Buffer // both streams
+	output logtest.Buffer // both streams
 	grown  chan struct{}
 	ended  chan struct{}
 	err    error
@@ -64,9 +64,7 @@ func start(t *testing.T, environ []string, args ...string) *process {
 		lines := bufio.NewReader(read)
 		for {
 			line, err := lines.ReadString('\n')
-			p.mu.Lock()
-			p.output.WriteString(line)
-			p.mu.Unlock()
+			_, _ = p.output.Write([]byte(line))
 			select {
 			case p.grown <- struct{}{}:
 			default:
@@ -89,11 +87,7 @@ func start(t *testing.T, environ []string, args ...string) *process {
 	return p
 }
 
-func (p *process) text() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.output.String()
-}
+func (p *process) text() string { return p.output.String() }
 
 // patience is how long a test waits for something that comes by itself.
 const patience = 2 * time.Minute

@@ -313,29 +313,34 @@ func unusedPort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// A server that accepts the connection and then says nothing must not hold a worker for longer than the
-// timeout, nor beyond the end of the context.
-func TestSendToSilentServer(t *testing.T) {
-	t.Parallel()
+// accepting is a server that says nothing, and does with each connection what it is told to.
+func accepting(t *testing.T, do func(net.Conn)) *server {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	accepted := make(chan net.Conn, 2)
+	t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			accepted <- c
+			do(c)
 		}
 	}()
-	t.Cleanup(func() { _ = l.Close() })
+	return &server{port: l.Addr().(*net.TCPAddr).Port}
+}
 
-	c := config(&server{port: l.Addr().(*net.TCPAddr).Port}, ourmail.TLSNone)
+// A server that accepts the connection and then says nothing must not hold a worker for longer than the
+// timeout, nor beyond the end of the context.
+func TestSendToSilentServer(t *testing.T) {
+	t.Parallel()
+	accepted := make(chan net.Conn, 2)
+	c := config(accepting(t, func(c net.Conn) { accepted <- c }), ourmail.TLSNone)
 	c.Timeout = 50 * time.Millisecond
-	err = sender(t, c).Send(t.Context(), message())
+	err := sender(t, c).Send(t.Context(), message())
 	var delivery *ourmail.DeliveryError
 	if !errors.As(err, &delivery) || delivery.Permanent {
 		t.Errorf("after the timeout: %v", err)
@@ -366,21 +371,8 @@ func TestSendToSilentServer(t *testing.T) {
 // A server that closes the connection instead of greeting: the error says so, and is worth another try.
 func TestSendToServerThatHangsUp(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_ = c.Close()
-		}
-	}()
-	err = sender(t, config(&server{port: l.Addr().(*net.TCPAddr).Port}, ourmail.TLSNone)).Send(t.Context(), message())
+	hangingUp := accepting(t, func(c net.Conn) { _ = c.Close() })
+	err := sender(t, config(hangingUp, ourmail.TLSNone)).Send(t.Context(), message())
 	var delivery *ourmail.DeliveryError
 	if !errors.As(err, &delivery) || delivery.Permanent || !strings.HasSuffix(err.Error(), io.ErrUnexpectedEOF.Error()) &&
 		!strings.Contains(err.Error(), "connection reset") {
