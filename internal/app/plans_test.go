@@ -21,6 +21,7 @@ import (
 
 	"github.com/comecomepay/comecomepay/internal/identity"
 	"github.com/comecomepay/comecomepay/internal/kyc"
+	"github.com/comecomepay/comecomepay/internal/platform/cases"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/db/dbtest"
 	"github.com/comecomepay/comecomepay/internal/sandbox"
@@ -86,7 +87,7 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 				}
 			}
 			// What matters most was among them.
-			for _, part := range []string{"kyc_records r WHERE r.user_id = $1", "UPDATE operator_cases SET closed_at", "FROM operator_cases WHERE is_open = 1 ORDER BY", "r.status IN (",
+			for _, part := range []string{"kyc_records r WHERE r.user_id = $1", "UPDATE operator_cases SET closed_at", "WHERE is_open = 1 AND id > $1 ORDER BY", "is_open = 1 AND id > $1 AND kind IN (", "closed_at = $2, is_open = NULL WHERE id = $1", "r.status IN (",
 				"next_poll_at <= $1", "DELETE FROM sessions", "DELETE FROM inbound_messages", "DELETE FROM guess_counters", "DELETE FROM rate_windows", "DELETE FROM idempotency_keys"} {
 				found := false
 				for statement := range seen {
@@ -305,6 +306,11 @@ func life(ctx context.Context, t *testing.T, s *Sandbox) {
 	}
 	_, err := s.KYC.Cases(ctx)
 	try(err)
+	_, err = s.Cases.List(ctx, cases.Filter{})
+	try(err)
+	if _, err := s.CloseCase(ctx, operator, 1<<40, "a test"); !errors.Is(err, cases.ErrNoCase) {
+		t.Error(err)
+	}
 	_, err = s.KYC.Show(ctx, operator, second)
 	try(err)
 	if _, err := s.KYC.Dismiss(ctx, operator, second, "a test"); !errors.Is(err, kyc.ErrNoCase) {

@@ -19,6 +19,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/api"
 	"github.com/comecomepay/comecomepay/internal/identity"
 	"github.com/comecomepay/comecomepay/internal/kyc"
+	"github.com/comecomepay/comecomepay/internal/platform/cases"
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
@@ -63,6 +64,7 @@ type Services struct {
 	Vault    *secret.Vault
 	Texts    *i18n.Texts
 	Jobs     *jobs.Queue
+	Cases    cases.Book
 	Identity *identity.Service
 	KYC      *kyc.Service
 
@@ -203,7 +205,7 @@ func assemble(c Config, x Extras, d db.DB, metrics prometheus.Registerer) (*Serv
 	verified := kyc.New(verification)
 	verified.RegisterJobs(queue)
 
-	return &Services{Config: c, DB: d, Clock: x.Clock, Vault: vault, Texts: texts, Jobs: queue, Identity: customers, KYC: verified, log: x.Log}, nil
+	return &Services{Config: c, DB: d, Clock: x.Clock, Vault: vault, Texts: texts, Jobs: queue, Cases: cases.NewBook(d, x.Clock), Identity: customers, KYC: verified, log: x.Log}, nil
 }
 
 // sparesLoopback: in development everything comes from one machine, hence from one network address.

@@ -112,7 +112,7 @@ func TestMigrate(t *testing.T) {
 // Only what makes or serves a database makes the file of one: a command in a wrong directory says so and leaves nothing behind.
 func TestNoDatabase(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"doctor"}, {"migrate", "--status"}, {"kyc", "list"}, {"kyc", "cases"}, {"kyc", "show", "u1_1_abcdefgh"},
+	for _, args := range [][]string{{"doctor"}, {"migrate", "--status"}, {"kyc", "list"}, {"kyc", "cases"}, {"cases", "list"}, {"cases", "close", "1", "--reason", "x"}, {"kyc", "show", "u1_1_abcdefgh"},
 		{"account", "sessions", "1"}, {"account", "freeze", "1", "--reason", "x"}} {
 		directory := filepath.Join(t.TempDir(), "data")
 		code, out, complaints := run(t, []string{"CCP_ENV=development", "CCP_SANDBOX_ADDR=127.0.0.1:1", "CCP_DATA_DIR=" + directory}, args...)

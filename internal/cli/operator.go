@@ -254,7 +254,7 @@ func (c sessionsCommand) Run(ctx context.Context, p Program) error {
 type kycCommand struct {
 	List    kycListCommand    `cmd:"" help:"List attempts, newest first."`
 	Show    kycShowCommand    `cmd:"" help:"Show an attempt with its history. This is audited: it shows personal data."`
-	Cases   kycCasesCommand   `cmd:"" help:"List what waits for an operator."`
+	Cases   kycCasesCommand   `cmd:"" help:"List what waits for an operator about verifications."`
 	Approve kycApproveCommand `cmd:"" help:"Take an approval of the issuer that came too late to move the attempt by itself."`
 	Reject  kycRejectCommand  `cmd:"" help:"Reject an open attempt, or confirm that an approved one is revoked."`
 	Dismiss kycDismissCommand `cmd:"" help:"Close the cases about an attempt and leave it as it is."`
@@ -387,22 +387,14 @@ func printDossier(w *tabwriter.Writer, d dossier, issuerReason string) {
 
 type kycCasesCommand struct{ output }
 
-// Run lists what waits for an operator.
+// Run lists what waits for an operator about verifications.
 func (c kycCasesCommand) Run(ctx context.Context, p Program) error {
 	return withServices(ctx, p, func(s *app.Services) error {
-		cases, err := s.KYC.Cases(ctx)
+		list, err := s.KYC.Cases(ctx)
 		if err != nil {
 			return err
 		}
-		if cases == nil {
-			cases = []kyc.Case{}
-		}
-		return c.print(p, cases, func(w *tabwriter.Writer) {
-			fmt.Fprintln(w, "ID\tOPENED\tKIND\tABOUT\tDETAIL")
-			for _, x := range cases {
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", x.ID, moment(x.OpenedAt), x.Kind, x.Subject, x.Detail)
-			}
-		})
+		return printCases(p, c.output, list, s.Clock.Now())
 	})
 }
 

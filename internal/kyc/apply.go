@@ -122,15 +122,15 @@ func (s *Service) follow(ctx context.Context, tx db.Tx, r Record, cause Event, e
 		}
 		return nil
 	case CaseRevoked:
-		return s.store.openCase(ctx, tx, "kyc_revocation", r.AgentUID, "a no came after the approval: confirm with `kyc reject`", s.Clock.Now())
+		return s.openCase(ctx, tx, caseRevocation, r.AgentUID, "a no came after the approval: confirm with `kyc reject`")
 	case CaseLateYes:
-		return s.store.openCase(ctx, tx, "kyc_late_approval", r.AgentUID, "a yes came after the rejection: take it with `kyc approve`", s.Clock.Now())
+		return s.openCase(ctx, tx, caseLateApproval, r.AgentUID, "a yes came after the rejection: take it with `kyc approve`")
 	case CaseNoVerdict:
 		detail := "no decision before the deadline"
 		if cause.Text != "" {
 			detail = cause.Text
 		}
-		return s.store.openCase(ctx, tx, "kyc_no_verdict", r.AgentUID, detail, s.Clock.Now())
+		return s.openCase(ctx, tx, caseNoVerdict, r.AgentUID, detail)
 	}
 	account, err := s.Customers.LockCustomer(ctx, tx, r.UserID)
 	if err != nil {

@@ -113,9 +113,6 @@ func (s *Service) List(ctx context.Context, f Filter) ([]Record, error) {
 	return s.store.list(ctx, f.Statuses, userID, f.Before, max(1, min(f.Limit, 1000)))
 }
 
-// Cases lists what waits for an operator.
-func (s *Service) Cases(ctx context.Context) ([]Case, error) { return s.store.openCases(ctx) }
-
 // Approve takes the issuer's approval that came too late to move the attempt by itself. Without the issuer's 2 there is nothing
 // to approve: ErrTransition.
 func (s *Service) Approve(ctx context.Context, by identity.Operator, agentUID, reason string) (Record, error) {
@@ -141,7 +138,7 @@ func (s *Service) Dismiss(ctx context.Context, by identity.Operator, agentUID, r
 		return Record{}, err
 	}
 	err = s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
-		closed, err := s.store.closeCases(ctx, tx, agentUID, s.Clock.Now())
+		closed, err := s.cases.Close(ctx, tx, agentUID)
 		if err != nil {
 			return err
 		}
@@ -191,7 +188,7 @@ func (s *Service) decide(ctx context.Context, by identity.Operator, kind EventKi
 				return err
 			}
 		}
-		if _, err := s.store.closeCases(ctx, tx, r.AgentUID, now); err != nil {
+		if _, err := s.cases.Close(ctx, tx, r.AgentUID); err != nil {
 			return err
 		}
 		out = after

@@ -94,7 +94,7 @@ func (s *Service) bringForward(ctx context.Context, id int64) error {
 
 // countCases brings the metric of open cases up to date.
 func (s *Service) countCases(ctx context.Context) {
-	open, err := s.store.openCasesByKind(ctx)
+	open, err := s.cases.Count(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "cases could not be counted", "error", err)

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/comecomepay/comecomepay/internal/identity"
+	"github.com/comecomepay/comecomepay/internal/platform/cases"
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
@@ -98,6 +99,7 @@ type Options struct {
 type Service struct {
 	Options
 	store    store
+	cases    cases.Book
 	onRevoke []RevocationHook
 	hints    chan int64
 	forged   obs.Sparse
@@ -114,7 +116,7 @@ func New(o Options) *Service {
 	}
 	o.AttemptsPerHour = cmp.Or(o.AttemptsPerHour, DefaultAttemptsPerHour)
 	o.AttemptsPerDay = cmp.Or(o.AttemptsPerDay, DefaultAttemptsPerDay)
-	return &Service{Options: o, store: store{o.DB}, hints: make(chan int64, 1024), metrics: newMetrics(o.Registry)}
+	return &Service{Options: o, store: store{o.DB}, cases: cases.NewBook(o.DB, o.Clock), hints: make(chan int64, 1024), metrics: newMetrics(o.Registry)}
 }
 
 // leaseMargin is what a lease lasts longer than the work that it covers: its outcome is still written, within ten seconds, when

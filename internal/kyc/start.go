@@ -272,7 +272,7 @@ func (s *Service) openSession(ctx context.Context, r Record, a Applicant) (Start
 		if err := s.store.save(ctx, tx, locked); err != nil {
 			return err
 		}
-		if _, err := s.store.closeCases(ctx, tx, string(locked.Channel), now); err != nil {
+		if _, err := s.cases.Close(ctx, tx, string(locked.Channel), caseNoAccess); err != nil {
 			return err
 		}
 		sealed, err := s.Vault.Seal([]byte(session.url), urlPlace(locked))
@@ -327,9 +327,9 @@ func (s *Service) sessionRefused(ctx context.Context, r Record, callErr error) e
 		// Our key, our credits: the customer can do nothing, and one case stands for all customers.
 		caseKind = caseNoAccess
 	case failed.Sent && reason == pokepay.ReasonEmailUsed:
-		result, caseKind = ErrEmailTaken, "kyc_email_taken"
+		result, caseKind = ErrEmailTaken, caseEmailTaken
 	case failed.Sent && (reason == pokepay.ReasonIDNumberUsed || reason == pokepay.ReasonDuplicate):
-		result, caseKind = ErrDocumentTaken, "kyc_document_taken"
+		result, caseKind = ErrDocumentTaken, caseDocumentTaken
 	case failed.Sent && reason == pokepay.ReasonNameInvalid:
 		result = ErrNameInvalid
 	case failed.RetryAfter > 0:
@@ -349,9 +349,9 @@ func (s *Service) sessionRefused(ctx context.Context, r Record, callErr error) e
 		switch caseKind {
 		case "":
 		case caseNoAccess:
-			err = s.store.openCase(ctx, tx, caseKind, string(locked.Channel), failed.Detail, now)
+			err = s.openCase(ctx, tx, caseKind, string(locked.Channel), failed.Detail)
 		default:
-			err = s.store.openCaseOfCustomer(ctx, tx, caseKind, locked, failed.Detail, now)
+			err = s.openCaseOfCustomer(ctx, tx, caseKind, locked, failed.Detail)
 		}
 		if err != nil {
 			return err
@@ -380,9 +380,6 @@ func (s *Service) sessionLost(ctx context.Context, r Record) error {
 		return s.store.save(ctx, tx, locked)
 	})
 }
-
-// caseNoAccess is the case of a provider that does not let us in. It is closed by the next session that it makes.
-const caseNoAccess = "kyc_provider_access"
 
 // noAccess tells whether a provider has turned us away, and not this customer: the call itself, or the login before it.
 func noAccess(failed *provider.Error) bool {

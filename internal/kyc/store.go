@@ -256,55 +256,12 @@ func (s store) neverAsk(ctx context.Context, tx db.Tx, id int64) error {
 	return err
 }
 
-func (s store) openCase(ctx context.Context, tx db.Tx, kind, subject, detail string, now time.Time) error {
-	_, err := tx.Exec(ctx, `INSERT INTO operator_cases (kind, subject, detail, opened_at, is_open) VALUES ($1, $2, $3, $4, 1)
-		ON CONFLICT DO NOTHING`, kind, subject, detail, now)
-	return err
-}
-
-// openCaseOfCustomer opens a case about an attempt, unless one of the kind is open about any attempt of the same customer, who
-// must be locked: however often they try, it is one thing to look into.
-func (s store) openCaseOfCustomer(ctx context.Context, tx db.Tx, kind string, r Record, detail string, now time.Time) error {
+// hasCaseOfCustomer tells whether a case of a kind is open about any attempt of a customer.
+func (s store) hasCaseOfCustomer(ctx context.Context, tx db.Tx, kind string, userID int64) (bool, error) {
 	var open int
 	err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM operator_cases c JOIN kyc_records k ON k.agent_uid = c.subject
-		WHERE c.kind = $1 AND c.is_open = 1 AND k.user_id = $2`, kind, r.UserID).Scan(&open)
-	if err != nil || open > 0 {
-		return err
-	}
-	return s.openCase(ctx, tx, kind, r.AgentUID, detail, now)
-}
-
-func (s store) closeCases(ctx context.Context, tx db.Tx, subject string, now time.Time) (closed int64, err error) {
-	return tx.Exec(ctx, `UPDATE operator_cases SET closed_at = $2, is_open = NULL WHERE subject = $1 AND is_open = 1`, subject, now)
-}
-
-// Case is something that a person has to look at.
-type Case struct {
-	ID       int64     `json:"id"`
-	Kind     string    `json:"kind"`
-	Subject  string    `json:"subject"`
-	Detail   string    `json:"detail"`
-	OpenedAt time.Time `json:"opened_at"`
-}
-
-func (s store) openCases(ctx context.Context) ([]Case, error) {
-	rows, err := s.db.Query(ctx, `SELECT id, kind, subject, detail, opened_at FROM operator_cases WHERE is_open = 1 ORDER BY id LIMIT 1000`)
-	return db.Collect(rows, err, func(row db.Row) (c Case, err error) {
-		err = row.Scan(&c.ID, &c.Kind, &c.Subject, &c.Detail, &c.OpenedAt)
-		return c, err
-	})
-}
-
-func (s store) openCasesByKind(ctx context.Context) (map[string]int64, error) {
-	open := map[string]int64{}
-	rows, err := s.db.Query(ctx, `SELECT kind, COUNT(*) FROM operator_cases WHERE is_open = 1 GROUP BY kind`)
-	_, err = db.Collect(rows, err, func(row db.Row) (kind string, err error) {
-		var n int64
-		err = row.Scan(&kind, &n)
-		open[kind] = n
-		return kind, err
-	})
-	return open, err
+		WHERE c.kind = $1 AND c.is_open = 1 AND k.user_id = $2`, kind, userID).Scan(&open)
+	return open > 0, err
 }
 
 // message is a raw call of a provider.
