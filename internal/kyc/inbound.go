@@ -6,19 +6,17 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/jobs"
-	"github.com/comecomepay/comecomepay/internal/platform/secret"
 	"github.com/comecomepay/comecomepay/internal/provider"
 	"github.com/comecomepay/comecomepay/internal/provider/didit"
+	"github.com/comecomepay/comecomepay/internal/provider/inbound"
 )
 
 // inboundArgs works on one stored call.
@@ -41,9 +39,6 @@ const (
 // provider may not answer. The queue waits 1 s, 16 s, 81 s and so on between the attempts: the last one comes after more than an hour.
 const inboundAttempts = 8
 
-// inboundRetention is how long raw calls are kept.
-const inboundRetention = 90 * 24 * time.Hour
-
 // ReceiveDidit takes a webhook of Didit: it checks the signature over the raw bytes, stores the call and returns. What it
 // says is only a reason to read the session's decision. A repeated delivery is accepted and does nothing.
 //
@@ -62,7 +57,7 @@ func (s *Service) ReceiveDidit(ctx context.Context, header http.Header, body []b
 	if id == "" {
 		id = content
 	}
-	_, err = s.keep(ctx, message{provider: "didit", eventID: clipText(id), contentKey: digest(content), scheme: string(v.Scheme)}, header, body)
+	_, err = s.keep(ctx, inbound.Message{Provider: "didit", EventID: id, ContentKey: inbound.Digest(content), Signature: string(v.Scheme), Body: body}, header)
 	return err
 }
 
@@ -83,8 +78,8 @@ func (s *Service) ReceivePokePay(ctx context.Context, key string, header http.He
 	if _, err := provider.ParseObject(body); err != nil {
 		return ErrWebhookBody
 	}
-	content := digest(string(body))
-	known, err := s.keep(ctx, message{provider: "pokepay", eventID: content, contentKey: content, scheme: "none"}, header, body)
+	content := inbound.Digest(string(body))
+	known, err := s.keep(ctx, inbound.Message{Provider: "pokepay", EventID: content, ContentKey: content, Signature: "none", Body: body}, header)
 	if err != nil || !known {
 		return err
 	}
@@ -127,40 +122,8 @@ func (s *Service) callbackSigned(secret string, header http.Header, body []byte)
 }
 
 // keep stores a call and the job that works on it, together. After that it may be answered. known: it was stored before.
-func (s *Service) keep(ctx context.Context, m message, header http.Header, body []byte) (known bool, err error) {
-	// A repetition costs a look, and nobody waits for it to write nothing.
-	if known, err = s.store.hasMessage(ctx, m); err != nil || known {
-		if err == nil {
-			s.metrics.inbound.WithLabelValues(m.provider, "repeated").Inc()
-		}
-		return known, err
-	}
-	headers := map[string]string{}
-	for name := range header {
-		// Only what may explain a signature; cookies and the like are none of our business.
-		if strings.HasPrefix(name, "X-") || name == "User-Agent" || name == "Content-Type" {
-			headers[name] = clipText(header.Get(name))
-		}
-	}
-	text, err := json.Marshal(headers)
-	if err != nil {
-		return false, err
-	}
-	if m.headers, err = s.Vault.Seal(text, messagePlace(m, "headers")); err != nil {
-		return false, err
-	}
-	if m.body, err = s.Vault.Seal(body, messagePlace(m, "body")); err != nil {
-		return false, err
-	}
-	m.receivedAt = s.Clock.Now()
-	err = s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
-		id, err := s.store.addMessage(ctx, tx, m)
-		if err != nil {
-			return err
-		}
-		if known = id == 0; known {
-			return nil
-		}
+func (s *Service) keep(ctx context.Context, m inbound.Message, header http.Header) (known bool, err error) {
+	known, err = s.inbound.Keep(ctx, m, header, func(ctx context.Context, tx db.Tx, id int64) error {
 		return s.Jobs.Insert(ctx, tx, inboundArgs{id}, jobs.Attempts(inboundAttempts))
 	})
 	if err != nil {
@@ -170,29 +133,21 @@ func (s *Service) keep(ctx context.Context, m message, header http.Header, body 
 	if known {
 		result = "repeated"
 	}
-	s.metrics.inbound.WithLabelValues(m.provider, result).Inc()
+	s.metrics.inbound.WithLabelValues(m.Provider, result).Inc()
 	return known, nil
-}
-
-func messagePlace(m message, column string) secret.Place {
-	return secret.Place{Table: "inbound_messages", Column: column, Row: m.provider + "/" + m.contentKey}
 }
 
 // handleInbound asks about every record that a stored call may concern. An error means that it is to be worked on again: the call
 // has done its work when the provider has answered.
 func (s *Service) handleInbound(ctx context.Context, id int64, lastTry bool) error {
-	m, err := s.store.findMessage(ctx, id)
+	m, err := s.inbound.Find(ctx, id)
 	if err != nil {
 		return err
 	}
-	if m.outcome != "received" {
+	if m.Outcome != inbound.Received {
 		return nil
 	}
-	body, err := s.Vault.Open(m.body, messagePlace(m, "body"))
-	if err != nil {
-		return err
-	}
-	records, concern, err := s.concerned(ctx, m.provider, body)
+	records, concern, err := s.concerned(ctx, m.Provider, m.Body)
 	if err != nil {
 		return err
 	}
@@ -220,7 +175,7 @@ func (s *Service) handleInbound(ctx context.Context, id int64, lastTry bool) err
 		outcome = outcomeSilence
 	}
 	return s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
-		return s.store.setOutcome(ctx, tx, id, outcome, s.Clock.Now())
+		return s.inbound.SetOutcome(ctx, tx, id, outcome)
 	})
 }
 
@@ -271,9 +226,4 @@ func (s *Service) Returned(ctx context.Context, agentUID, sessionID, status stri
 	}
 	s.hint(r.ID)
 	return nil
-}
-
-func digest(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:])
 }

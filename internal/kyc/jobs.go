@@ -32,9 +32,7 @@ func (w *inboundWorker) Work(ctx context.Context, job *river.Job[inboundArgs]) e
 }
 
 // Sweep removes what is kept no longer.
-func (s *Service) Sweep(ctx context.Context) error {
-	return s.store.dropMessages(ctx, s.Clock.Now().Add(-inboundRetention))
-}
+func (s *Service) Sweep(ctx context.Context) error { return s.inbound.Sweep(ctx) }
 
 type metrics struct {
 	transitions *prometheus.CounterVec

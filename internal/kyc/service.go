@@ -21,6 +21,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/problem"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
 	"github.com/comecomepay/comecomepay/internal/provider/didit"
+	"github.com/comecomepay/comecomepay/internal/provider/inbound"
 	"github.com/comecomepay/comecomepay/internal/provider/pokepay"
 )
 
@@ -100,6 +101,7 @@ type Service struct {
 	Options
 	store    store
 	cases    cases.Book
+	inbound  inbound.Store
 	onRevoke []RevocationHook
 	hints    chan int64
 	forged   obs.Sparse
@@ -116,7 +118,8 @@ func New(o Options) *Service {
 	}
 	o.AttemptsPerHour = cmp.Or(o.AttemptsPerHour, DefaultAttemptsPerHour)
 	o.AttemptsPerDay = cmp.Or(o.AttemptsPerDay, DefaultAttemptsPerDay)
-	return &Service{Options: o, store: store{o.DB}, cases: cases.NewBook(o.DB, o.Clock), hints: make(chan int64, 1024), metrics: newMetrics(o.Registry)}
+	return &Service{Options: o, store: store{o.DB}, cases: cases.NewBook(o.DB, o.Clock), inbound: inbound.NewStore(o.DB, o.Vault, o.Clock),
+		hints: make(chan int64, 1024), metrics: newMetrics(o.Registry)}
 }
 
 // leaseMargin is what a lease lasts longer than the work that it covers: its outcome is still written, within ten seconds, when

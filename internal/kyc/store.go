@@ -264,49 +264,6 @@ func (s store) hasCaseOfCustomer(ctx context.Context, tx db.Tx, kind string, use
 	return open > 0, err
 }
 
-// message is a raw call of a provider.
-type message struct {
-	id                                    int64
-	provider, eventID, contentKey, scheme string
-	headers, body                         []byte // sealed
-	outcome                               string
-	receivedAt                            time.Time
-}
-
-// addMessage stores a call. It returns 0 if the same event is there already.
-func (s store) addMessage(ctx context.Context, tx db.Tx, m message) (id int64, err error) {
-	err = tx.QueryRow(ctx, `INSERT INTO inbound_messages (provider, event_id, content_key, signature, headers, body, received_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING id`,
-		m.provider, m.eventID, m.contentKey, m.scheme, m.headers, m.body, m.receivedAt).Scan(&id)
-	if errors.Is(err, db.ErrNoRows) {
-		return 0, nil
-	}
-	return id, err
-}
-
-// hasMessage tells whether the same event is stored already. Only addMessage decides it for good.
-func (s store) hasMessage(ctx context.Context, m message) (bool, error) {
-	var n int
-	err := s.db.QueryRow(ctx, `SELECT COUNT(*) FROM inbound_messages WHERE provider = $1 AND event_id = $2`, m.provider, m.eventID).Scan(&n)
-	return n > 0, err
-}
-
-func (s store) findMessage(ctx context.Context, id int64) (m message, err error) {
-	err = s.db.QueryRow(ctx, `SELECT id, provider, event_id, content_key, signature, headers, body, outcome, received_at
-		FROM inbound_messages WHERE id = $1`, id).
-		Scan(&m.id, &m.provider, &m.eventID, &m.contentKey, &m.scheme, &m.headers, &m.body, &m.outcome, &m.receivedAt)
-	return m, err
-}
-
-func (s store) setOutcome(ctx context.Context, tx db.Tx, id int64, outcome string, now time.Time) error {
-	_, err := tx.Exec(ctx, `UPDATE inbound_messages SET outcome = $2, handled_at = $3 WHERE id = $1`, id, outcome, now)
-	return err
-}
-
-func (s store) dropMessages(ctx context.Context, before time.Time) error {
-	return db.Sweep(ctx, s.db, "inbound_messages", `received_at < $1`, before)
-}
-
 // bySession lists records that a session may concern. A provider may give one session to two attempts: newest first.
 func (s store) bySession(ctx context.Context, sessionID string) ([]Record, error) {
 	rows, err := s.db.Query(ctx, `SELECT `+recordColumns+` FROM kyc_records r WHERE r.session_id = $1 AND r.session_id <> '' ORDER BY r.id DESC LIMIT 10`, sessionID)
