@@ -7,6 +7,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,6 +29,7 @@ type Ledger struct {
 	db    db.DB
 	clock clock.Clock
 	rules map[Kind]Rule
+	known knownAccounts
 }
 
 // New makes the ledger.
@@ -43,27 +45,66 @@ func (l *Ledger) Govern(kind Kind, rule Rule) { l.rules[kind] = rule }
 //
 // Errors: ErrInvalid, ErrInsufficient, ErrOverflow, ErrReferenceUsed, ErrAlreadyReversed, and what the kind's rule refuses with.
 func (l *Ledger) Post(ctx context.Context, tx db.Tx, t Transaction, subject ...any) (Posted, error) {
-	return Posted{}, nil
+	p := proposal(t, subject)
+	if err := l.round(ctx, tx, []*Proposal{p}, true); err != nil {
+		if errors.Is(err, errReferences) {
+			// Another transaction, over other accounts, has just taken the reference. The next run sees it.
+			return Posted{}, db.ErrRunAgain
+		}
+		return Posted{}, err
+	}
+	return p.Posted, p.refusal
+}
+
+func proposal(t Transaction, subject []any) *Proposal {
+	p := &Proposal{Transaction: t}
+	if len(subject) > 0 {
+		p.Subject = subject[0]
+	}
+	return p
 }
 
 // Submit posts a transaction in a database transaction that it shares with others. The error of one does not touch the others.
 // If ctx ends first it is not known whether the transaction was posted: submitting it again tells.
 //
 // Errors: those of Post, ErrClosed.
-func (l *Ledger) Submit(ctx context.Context, t Transaction, subject ...any) (p Posted, err error) {
-	err = l.db.RunTx(ctx, func(ctx context.Context, tx db.Tx) (err error) {
-		p, err = l.Post(ctx, tx, t, subject...)
-		return err
+func (l *Ledger) Submit(ctx context.Context, t Transaction, subject ...any) (Posted, error) {
+	p := proposal(t, subject)
+	err := l.db.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		return l.round(ctx, tx, []*Proposal{p}, true)
 	})
-	return p, err
+	if err != nil {
+		return Posted{}, err
+	}
+	return p.Posted, p.refusal
 }
 
 // Balance is an account's balance in minor units; 0 for one that was never posted to.
 func (l *Ledger) Balance(ctx context.Context, q db.Querier, a Account) (int64, error) {
-	return 0, nil
+	var balance int64
+	err := q.QueryRow(ctx, `SELECT balance FROM ledger_accounts WHERE owner_id = $1 AND owner_kind = $2 AND asset = $3 AND purpose = $4`,
+		a.OwnerID, string(a.Owner), a.Asset, a.Purpose).Scan(&balance)
+	if errors.Is(err, db.ErrNoRows) {
+		return 0, nil
+	}
+	return balance, err
 }
 
 // Balances are the balances of all accounts of an owner.
 func (l *Ledger) Balances(ctx context.Context, q db.Querier, owner OwnerKind, id int64) (map[Account]int64, error) {
-	return nil, nil
+	rows, err := q.Query(ctx, `SELECT purpose, asset, balance FROM ledger_accounts WHERE owner_id = $1 AND owner_kind = $2`, id, string(owner))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	balances := map[Account]int64{}
+	for rows.Next() {
+		a := Account{Owner: owner, OwnerID: id}
+		var balance int64
+		if err := rows.Scan(&a.Purpose, &a.Asset, &balance); err != nil {
+			return nil, err
+		}
+		balances[a] = balance
+	}
+	return balances, rows.Err()
 }

@@ -1,9 +1,15 @@
 package ledger
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Kind is what sort of business a transaction belongs to: transfer, deposit, withdrawal.hold … Within a kind the reference is unique.
@@ -30,6 +36,66 @@ func Move(kind Kind, reference string, from, to Account, units int64) Transactio
 	return Transaction{Kind: kind, Reference: reference, Lines: []Line{{from, -units}, {to, units}}}
 }
 
+// What PostgreSQL could not keep or an index could not hold is not a text here.
+const (
+	maxName = 200
+	maxText = 10_000
+)
+
+// validate tells whether this is a transaction at all. Errors: ErrInvalid.
+func (t *Transaction) validate() error {
+	switch {
+	case !isText(string(t.Kind), 1, maxName), !isText(t.Reference, 1, maxName), !isText(t.Description, 0, maxText), !isText(t.Metadata, 0, maxText):
+		return fmt.Errorf("%w: kind, reference, description or metadata is missing, too long or no text", ErrInvalid)
+	case t.Metadata != "" && (t.Metadata[0] != '{' || !json.Valid([]byte(t.Metadata))):
+		return fmt.Errorf("%w: the metadata is not a JSON object", ErrInvalid)
+	case len(t.Lines) < 2 || len(t.Lines) > maxLines:
+		return fmt.Errorf("%w: %d lines", ErrInvalid, len(t.Lines))
+	case t.Reverses < 0:
+		return fmt.Errorf("%w: reverses %d", ErrInvalid, t.Reverses)
+	}
+	for i, line := range t.Lines {
+		if err := line.Account.validate(); err != nil {
+			return fmt.Errorf("%w: line %d: %w", ErrInvalid, i+1, err)
+		}
+		if line.Amount == 0 || line.Amount == math.MinInt64 {
+			return fmt.Errorf("%w: line %d: amount %d", ErrInvalid, i+1, line.Amount)
+		}
+	}
+	// For each asset, from its first line on.
+	for i, first := range t.Lines {
+		if slices.ContainsFunc(t.Lines[:i], func(l Line) bool { return l.Account.Asset == first.Account.Asset }) {
+			continue
+		}
+		var sum big
+		for _, line := range t.Lines[i:] {
+			if line.Account.Asset == first.Account.Asset {
+				sum.add(line.Amount)
+			}
+		}
+		if sum != (big{}) {
+			return fmt.Errorf("%w: the lines in %s do not sum to zero", ErrInvalid, first.Account.Asset)
+		}
+	}
+	return nil
+}
+
+// maxLines is far beyond any business: a batch of payments is many transactions.
+const maxLines = 1000
+
+func isText(s string, least, most int) bool {
+	return len(s) >= least && len(s) <= most && utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
+}
+
+// big is a sum of amounts, in 128 bits: more than a thousand of them, or those of all accounts there ever will be, cannot overflow it.
+type big struct{ high, low uint64 }
+
+func (b *big) add(n int64) {
+	var carry uint64
+	b.low, carry = bits.Add64(b.low, uint64(n), 0)
+	b.high += uint64(n>>63) + carry // the sign fills the upper half
+}
+
 // Posting is one leg of a transaction as it stands in the book.
 type Posting struct {
 	Account      Account
@@ -44,6 +110,19 @@ type Posted struct {
 	At       time.Time
 	Postings []Posting // in the order of the lines
 	Replayed bool      // it stood there before, under the same reference and with the same lines
+}
+
+// Record is a transaction with everything that the book holds about it.
+type Record struct {
+	ID          int64
+	Kind        Kind
+	Reference   string
+	Description string
+	Metadata    string
+	At          time.Time
+	Reverses    int64     // id of the transaction that this one corrects; 0: none
+	ReversedBy  int64     // id of the transaction that corrects this one; 0: none
+	Postings    []Posting // by account and sequence
 }
 
 // Errors of posting. Nothing was posted.

@@ -10,6 +10,9 @@ import (
 	sqlitelib "modernc.org/sqlite/lib"
 )
 
+// ErrRunAgain has RunTx take the transaction back and run it again: what it found has changed under it.
+var ErrRunAgain = errors.New("run the transaction again")
+
 // ErrNoRows says that a query of one row found none.
 var ErrNoRows = errors.New("no rows")
 
@@ -60,5 +63,5 @@ func retryable(err error) bool {
 		// The extended code keeps the primary one in its low byte.
 		return lite.Code()&0xff == sqlitelib.SQLITE_BUSY
 	}
-	return false
+	return errors.Is(err, ErrRunAgain)
 }

@@ -1,0 +1,328 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/comecomepay/comecomepay/internal/platform/db"
+)
+
+// name is what a transaction is known by.
+type name struct {
+	kind      Kind
+	reference string
+}
+
+// lock makes the accounts that are not there, locks all of them in the order of their ids, and reads how they stand. The result is in
+// the order of accounts. It also gives as many new transaction ids as are wanted.
+func (l *Ledger) lock(ctx context.Context, tx db.Tx, accounts []Account, wanted int) ([]*standing, []int64, error) {
+	ids, err := l.accountIDs(ctx, tx, accounts)
+	if err != nil {
+		return nil, nil, err
+	}
+	standings := make([]*standing, len(accounts))
+	place := make(map[int64]int, len(ids))
+	for i, id := range ids {
+		place[id] = i
+	}
+	transactions := make([]int64, 0, wanted)
+	var rows db.Rows
+	if tx.Engine() == db.PostgreSQL {
+		rows, err = tx.Query(ctx, `WITH locked AS (SELECT id, floor, balance, postings, posted_at FROM ledger_accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE)
+			SELECT id, floor, balance, postings, posted_at FROM locked
+			UNION ALL SELECT nextval('ledger_transactions_id_seq'), NULL, 0, -1, NULL FROM generate_series(1, $2)`, ids, wanted)
+	} else {
+		// There is no other writer: nothing to lock, and the next id is free.
+		var last int64
+		if err := tx.QueryRow(ctx, `SELECT COALESCE(MAX(id), 0) FROM ledger_transactions`).Scan(&last); err != nil {
+			return nil, nil, err
+		}
+		for range wanted {
+			last++
+			transactions = append(transactions, last)
+		}
+		rows, err = tx.Query(ctx, `SELECT id, floor, balance, postings, posted_at FROM ledger_accounts WHERE id IN (`+list(ids)+`)`)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	seen := 0
+	for rows.Next() {
+		var s standing
+		var floor *int64
+		var at *time.Time
+		if err := rows.Scan(&s.id, &floor, &s.balance, &s.postings, &at); err != nil {
+			return nil, nil, err
+		}
+		if at == nil {
+			transactions = append(transactions, s.id)
+			continue
+		}
+		if s.at = *at; floor != nil {
+			s.floored, s.floor = true, *floor
+		}
+		i := place[s.id]
+		s.account, standings[i] = accounts[i], &s
+		seen++
+	}
+	if err := rows.Err(); err != nil {
+		return nil, nil, err
+	}
+	if seen != len(accounts) {
+		return nil, nil, fmt.Errorf("ledger: %d accounts found where %d are known", seen, len(accounts))
+	}
+	return standings, transactions, nil
+}
+
+// list writes numbers for IN (…).
+func list(ids []int64) string {
+	var b strings.Builder
+	for i, id := range ids {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strconv.FormatInt(id, 10))
+	}
+	return b.String()
+}
+
+// accountIDs finds the ids of accounts, and makes those that are not there.
+func (l *Ledger) accountIDs(ctx context.Context, tx db.Tx, accounts []Account) ([]int64, error) {
+	ids := make([]int64, len(accounts))
+	var unknown []Account // not in memory
+	for i, a := range accounts {
+		if ids[i] = l.known.id(a); ids[i] == 0 {
+			unknown = append(unknown, a)
+		}
+	}
+	if len(unknown) == 0 {
+		return ids, nil
+	}
+	found, err := findAccounts(ctx, tx, unknown)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) < len(unknown) {
+		missing := slices.DeleteFunc(slices.Clone(unknown), func(a Account) bool { return found[a] != 0 })
+		if err := createAccounts(ctx, tx, missing, l.clock.Now()); err != nil {
+			return nil, err
+		}
+		made, err := findAccounts(ctx, tx, missing)
+		if err != nil {
+			return nil, err
+		}
+		for a, id := range made {
+			found[a] = id
+		}
+	}
+	for i, a := range accounts {
+		if ids[i] == 0 {
+			if ids[i] = found[a]; ids[i] == 0 {
+				return nil, fmt.Errorf("ledger: account %s was made and is not there", a)
+			}
+		}
+	}
+	// An account that is made here is there for others only if the transaction is committed.
+	tx.AfterCommit(func() {
+		for a, id := range found {
+			l.known.add(a, id)
+		}
+	})
+	return ids, nil
+}
+
+// names are the accounts as PostgreSQL takes them, column by column.
+func names(accounts []Account) (kinds []string, owners []int64, purposes, assets []string) {
+	for _, a := range accounts {
+		kinds, owners, purposes, assets = append(kinds, string(a.Owner)), append(owners, a.OwnerID), append(purposes, a.Purpose), append(assets, a.Asset)
+	}
+	return
+}
+
+func findAccounts(ctx context.Context, q db.Querier, accounts []Account) (map[Account]int64, error) {
+	found := make(map[Account]int64, len(accounts))
+	read := func(rows db.Rows, err error) error {
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var i, id int64
+			if err := rows.Scan(&i, &id); err != nil {
+				return err
+			}
+			found[accounts[i-1]] = id
+		}
+		return rows.Err()
+	}
+	if q.Engine() == db.PostgreSQL {
+		kinds, owners, purposes, assets := names(accounts)
+		return found, read(q.Query(ctx, `SELECT k.n, a.id FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) WITH ORDINALITY AS k(kind, owner, purpose, asset, n)
+			JOIN ledger_accounts a ON a.owner_id = k.owner AND a.owner_kind = k.kind AND a.asset = k.asset AND a.purpose = k.purpose`, kinds, owners, purposes, assets))
+	}
+	for i, a := range accounts {
+		err := read(q.Query(ctx, `SELECT $1, id FROM ledger_accounts WHERE owner_id = $2 AND owner_kind = $3 AND asset = $4 AND purpose = $5`,
+			i+1, a.OwnerID, string(a.Owner), a.Asset, a.Purpose))
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// createAccounts makes accounts, unless somebody else does at this moment. All that make some do so in one order.
+func createAccounts(ctx context.Context, tx db.Tx, accounts []Account, now time.Time) error {
+	slices.SortFunc(accounts, func(a, b Account) int {
+		return cmp.Or(cmp.Compare(a.OwnerID, b.OwnerID), cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.Asset, b.Asset), cmp.Compare(a.Purpose, b.Purpose))
+	})
+	for _, a := range accounts {
+		var floor *int64
+		if a.floored() {
+			floor = new(int64)
+		}
+		if _, err := tx.Exec(ctx, `INSERT INTO ledger_accounts (owner_kind, owner_id, purpose, asset, floor, posted_at) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (owner_id, owner_kind, asset, purpose) DO NOTHING`, string(a.Owner), a.OwnerID, a.Purpose, a.Asset, floor, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// referenced finds the ids of the proposals whose reference stands in the book.
+func referenced(ctx context.Context, q db.Querier, proposals []*Proposal) (map[name]int64, error) {
+	found := map[name]int64{}
+	read := func(rows db.Rows, err error) error {
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var n name
+			var id int64
+			if err := rows.Scan((*string)(&n.kind), &n.reference, &id); err != nil {
+				return err
+			}
+			found[n] = id
+		}
+		return rows.Err()
+	}
+	if q.Engine() == db.PostgreSQL {
+		var kinds, references []string
+		for _, p := range proposals {
+			kinds, references = append(kinds, string(p.Kind)), append(references, p.Reference)
+		}
+		return found, read(q.Query(ctx, `SELECT t.kind, t.reference, t.id FROM unnest($1::text[], $2::text[]) AS p(kind, reference)
+			JOIN ledger_transactions t ON t.kind = p.kind AND t.reference = p.reference`, kinds, references))
+	}
+	for _, p := range proposals {
+		if err := read(q.Query(ctx, `SELECT kind, reference, id FROM ledger_transactions WHERE kind = $1 AND reference = $2`, string(p.Kind), p.Reference)); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// write writes what was decided. Errors: errReferences if a reference stands in the book; nothing of what was written may be kept then.
+func write(ctx context.Context, tx db.Tx, posted []*Proposal, standings []*standing, index map[Account]int) error {
+	if tx.Engine() == db.PostgreSQL {
+		return writePostgres(ctx, tx, posted, standings, index)
+	}
+	return writeSQLite(ctx, tx, posted, standings, index)
+}
+
+func writePostgres(ctx context.Context, tx db.Tx, posted []*Proposal, standings []*standing, index map[Account]int) error {
+	n := len(posted)
+	id, kind, reference, description, metadata := make([]int64, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	reverses, at := make([]*int64, n), make([]time.Time, n)
+	var account, sequence, transaction, amount, after []int64
+	for i, p := range posted {
+		id[i], kind[i], reference[i], description[i], metadata[i], at[i] = p.Posted.ID, string(p.Kind), p.Reference, p.Description, p.Metadata, p.Posted.At
+		if p.Reverses != 0 {
+			reverses[i] = &p.Reverses
+		}
+		for _, x := range p.Posted.Postings {
+			account, sequence, transaction = append(account, standings[index[x.Account]].id), append(sequence, x.Sequence), append(transaction, p.Posted.ID)
+			amount, after = append(amount, x.Amount), append(after, x.BalanceAfter)
+		}
+	}
+	var accounts, balances, postings []int64
+	var times []time.Time
+	for _, s := range standings {
+		if s.moved {
+			accounts, balances, postings, times = append(accounts, s.id), append(balances, s.balance), append(postings, s.postings), append(times, s.at)
+		}
+	}
+	var written int
+	err := tx.QueryRow(ctx, `WITH t AS (INSERT INTO ledger_transactions (id, kind, reference, description, metadata, reverses, posted_at)
+			SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::timestamptz[])
+			ON CONFLICT (kind, reference) DO NOTHING RETURNING 1),
+		p AS (INSERT INTO ledger_postings (account_id, sequence, transaction_id, amount, balance_after)
+			SELECT * FROM unnest($8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])),
+		a AS (UPDATE ledger_accounts a SET balance = u.balance, postings = u.postings, posted_at = u.posted_at
+			FROM unnest($13::bigint[], $14::bigint[], $15::bigint[], $16::timestamptz[]) AS u(id, balance, postings, posted_at) WHERE a.id = u.id)
+		SELECT COUNT(*) FROM t`, id, kind, reference, description, metadata, reverses, at, account, sequence, transaction, amount, after,
+		accounts, balances, postings, times).Scan(&written)
+	if err == nil && written != n {
+		err = errReferences
+	}
+	return err
+}
+
+func writeSQLite(ctx context.Context, tx db.Tx, posted []*Proposal, standings []*standing, index map[Account]int) error {
+	for _, p := range posted {
+		var reverses *int64
+		if p.Reverses != 0 {
+			reverses = &p.Reverses
+		}
+		n, err := tx.Exec(ctx, `INSERT INTO ledger_transactions (id, kind, reference, description, metadata, reverses, posted_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+			ON CONFLICT (kind, reference) DO NOTHING`, p.Posted.ID, string(p.Kind), p.Reference, p.Description, p.Metadata, reverses, p.Posted.At)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return errReferences
+		}
+		for _, x := range p.Posted.Postings {
+			if _, err := tx.Exec(ctx, `INSERT INTO ledger_postings (account_id, sequence, transaction_id, amount, balance_after) VALUES ($1, $2, $3, $4, $5)`,
+				standings[index[x.Account]].id, x.Sequence, p.Posted.ID, x.Amount, x.BalanceAfter); err != nil {
+				return err
+			}
+		}
+	}
+	for _, s := range standings {
+		if !s.moved {
+			continue
+		}
+		if _, err := tx.Exec(ctx, `UPDATE ledger_accounts SET balance = $1, postings = $2, posted_at = $3 WHERE id = $4`, s.balance, s.postings, s.at, s.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Transaction is a transaction in the book. Errors: ErrNoTransaction.
+func (l *Ledger) Transaction(ctx context.Context, q db.Querier, id int64) (Record, error) {
+	r := Record{ID: id}
+	err := q.QueryRow(ctx, `SELECT t.kind, t.reference, t.description, t.metadata, t.posted_at, COALESCE(t.reverses, 0), COALESCE(r.id, 0)
+		FROM ledger_transactions t LEFT JOIN ledger_transactions r ON r.reverses = t.id WHERE t.id = $1`, id).
+		Scan((*string)(&r.Kind), &r.Reference, &r.Description, &r.Metadata, &r.At, &r.Reverses, &r.ReversedBy)
+	if errors.Is(err, db.ErrNoRows) {
+		return Record{}, fmt.Errorf("%w: %d", ErrNoTransaction, id)
+	}
+	if err != nil {
+		return Record{}, err
+	}
+	rows, err := q.Query(ctx, `SELECT a.owner_kind, a.owner_id, a.purpose, a.asset, p.sequence, p.amount, p.balance_after
+		FROM ledger_postings p JOIN ledger_accounts a ON a.id = p.account_id WHERE p.transaction_id = $1 ORDER BY p.account_id, p.sequence`, id)
+	r.Postings, err = db.Collect(rows, err, func(row db.Row) (p Posting, err error) {
+		return p, row.Scan((*string)(&p.Account.Owner), &p.Account.OwnerID, &p.Account.Purpose, &p.Account.Asset, &p.Sequence, &p.Amount, &p.BalanceAfter)
+	})
+	return r, err
+}
