@@ -41,6 +41,7 @@ func (s *Service) openAccount(u userRow, err error) (Account, error) {
 	return Account{
 		ID: u.id, Email: p.Email, Status: u.status, KYCStatus: u.kycStatus, KYCBlocked: u.kycBlocked,
 		Locale: i18n.Locale(u.locale), FirstName: p.FirstName, LastName: p.LastName, CreatedAt: u.createdAt,
+		WithdrawalsBlockedUntil: s.blockedUntil(u),
 	}, err
 }
 

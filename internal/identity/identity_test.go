@@ -51,6 +51,22 @@ type world struct {
 	queue *jobs.Queue
 	logs  *logtest.Buffer
 	url   string
+
+	options identity.Options
+}
+
+// replica is the capability in another process.
+func (w *world) replica() *identity.Service { return identity.New(w.options) }
+
+// setDigits gives a customer a transaction password.
+func (w *world) setDigits(u *user, digits string) {
+	w.t.Helper()
+	salt := []byte(fmt.Sprint("salt of ", u.id))
+	hash := w.vault.Hash("transaction password", fmt.Sprint(u.id), string(salt), digits)
+	_, err := w.db.Exec(context.Background(), `INSERT INTO transaction_passwords (user_id, salt, password_hash, set_at) VALUES ($1, $2, $3, $4)`, u.id, salt, hash, w.clock.Now())
+	if err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 type postOffice struct {
@@ -103,14 +119,14 @@ func newWorld(t *testing.T, d db.DB, change ...func(*identity.Options)) *world {
 	if w.queue, err = jobs.New(d, jobs.Options{Log: slog.New(slog.DiscardHandler), Workers: 4}); err != nil {
 		t.Fatal(err)
 	}
-	o := identity.Options{
+	w.options = identity.Options{
 		DB: d, Jobs: w.queue, Vault: vault, Clock: w.clock, Texts: texts, Log: log, Keys: []identity.TokenKey{firstKey},
 		PasswordCost: cheapHash, DefaultLocale: i18n.English, SpareLoopback: true,
 	}
 	for _, c := range change {
-		c(&o)
+		c(&w.options)
 	}
-	w.Service = identity.New(o)
+	w.Service = identity.New(w.options)
 	w.RegisterJobs(w.queue, w.post)
 	a := api.New(api.Options{
 		DB: d, Vault: vault, Clock: w.clock, Texts: texts, Log: log, CheckToken: w.CheckToken,

@@ -1,7 +1,7 @@
 // Package identity is who the customers are: sign-up, sign-in with a code sent by mail, one-time codes and the
 // limits on guessing them, sessions and tokens, profile, and the operators' hold over accounts.
 //
-// It owns the tables of migrations/00001_identity.sql except idempotency_keys. It does not own what a customer
+// It owns the tables of migrations/00001_identity.sql except idempotency_keys, and of migrations/00004_credentials.sql. It does not own what a customer
 // has proved about themselves (package kyc); of that it keeps only the derived word users.kyc_status.
 package identity
 
@@ -42,6 +42,11 @@ var (
 	ErrProfileTooLong   = problem.Define("PROFILE_FIELD_TOO_LONG", problem.Invalid)
 	ErrProfileText      = problem.Define("PROFILE_FIELD_INVALID", problem.Invalid)
 	ErrReasonRequired   = problem.Define("REASON_REQUIRED", problem.Invalid)
+
+	ErrTransactionPasswordForm   = problem.Define("TRANSACTION_PASSWORD_FORM_INVALID", problem.Invalid)
+	ErrTransactionPasswordUnset  = problem.Define("TRANSACTION_PASSWORD_NOT_SET", problem.Invalid)
+	ErrTransactionPasswordWrong  = problem.Define("TRANSACTION_PASSWORD_WRONG", problem.Invalid)
+	ErrTransactionPasswordLocked = problem.Define("TRANSACTION_PASSWORD_LOCKED", problem.TooMany)
 )
 
 // Status is the state of an account.
@@ -104,6 +109,8 @@ type Account struct {
 	FirstName  string
 	LastName   string
 	CreatedAt  time.Time
+
+	WithdrawalsBlockedUntil *time.Time // after a change of credentials (contract/accounts decision A16); nil: not blocked now
 }
 
 // Profile is what a customer sees of themselves (contract/accounts section 2.1). Texts without a value are empty.

@@ -461,13 +461,14 @@ func TestTextsOfProblems(t *testing.T) {
 		identity.ErrPasswordRequired, identity.ErrPasswordWeak, identity.ErrPasswordCommon, identity.ErrPasswordTooLong, identity.ErrPasswordsDiffer,
 		identity.ErrCredentials, identity.ErrPasswordLocked, identity.ErrNotVerified, identity.ErrAccountClosed, identity.ErrAccountFrozen,
 		identity.ErrUserNotFound, identity.ErrSessionNotFound, identity.ErrProfileTooLong, identity.ErrProfileText, identity.ErrReasonRequired,
+		identity.ErrTransactionPasswordForm, identity.ErrTransactionPasswordUnset, identity.ErrTransactionPasswordWrong, identity.ErrTransactionPasswordLocked,
 	} {
 		for _, l := range i18n.Locales {
 			if !texts.Has(p.TextKey()) {
 				t.Errorf("%s has no text", p.Code)
 				continue
 			}
-			params := map[string]any{"Seconds": 42, "Minutes": 15, "Field": "phone", "Max": 40}
+			params := map[string]any{"Seconds": 42, "Minutes": 15, "Field": "phone", "Max": 40, "Left": 3}
 			if text := texts.Get(l, p.TextKey(), params); text == p.TextKey() || strings.Contains(text, "no value") {
 				t.Errorf("%s in %s: %q", p.Code, l, text)
 			}

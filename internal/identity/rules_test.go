@@ -315,7 +315,7 @@ func TestTextsAreThoseInUse(t *testing.T) {
 	for _, m := range regexp.MustCompile(`notify\(ctx, tx, u, "([a-z_]+)"|"account\.[a-z]+", "(account_[a-z]+)"`).FindAllStringSubmatch(sources, -1) {
 		templates = append(templates, m[1]+m[2])
 	}
-	if len(templates) != 9 || len(used) < 38 {
+	if len(templates) != 10 || len(used) < 42 {
 		t.Errorf("found %d templates and %d texts in the sources: the search has lost its way", len(templates), len(used))
 	}
 	for _, template := range templates {
@@ -368,5 +368,28 @@ func TestNobodysPasswordTakesAsLong(t *testing.T) {
 	}
 	if !alike() {
 		t.Errorf("somebody's takes %v, nobody's %v", somebody, nobody)
+	}
+}
+
+// A check must hold no transfer up: it takes microseconds, where a millisecond would be the most.
+func BenchmarkTransactionPassword(b *testing.B) {
+	s := bareService()
+	keyset, err := secret.NewKeyset()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if s.vault, err = secret.NewVault(keyset, secret.NewKey()); err != nil {
+		b.Fatal(err)
+	}
+	typed := secret.NewText("482913")
+	p := transactionPassword{userID: 7, salt: make([]byte, 16)}
+	p.hash = s.hashTransactionPassword(p.userID, p.salt, typed)
+	for b.Loop() {
+		if err := s.tryTransactionPassword(&p, typed, time.Time{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if each := b.Elapsed() / time.Duration(b.N); each > time.Millisecond {
+		b.Errorf("%v for each check", each)
 	}
 }

@@ -60,6 +60,7 @@ type Service struct {
 	defaultLocale i18n.Locale
 	brand         string
 	spareLoopback bool
+	created       []func(ctx context.Context, tx db.Tx, userID int64) error
 	metrics       *metrics
 }
 
@@ -91,6 +92,12 @@ func New(o Options) *Service {
 		defaultLocale: o.DefaultLocale, brand: o.Brand, spareLoopback: o.SpareLoopback,
 		metrics: newMetrics(o.Registerer),
 	}
+}
+
+// OnCreated has hook run whenever a customer is made, in the transaction that makes them: either both last or neither. Hooks are
+// set before the service is used.
+func (s *Service) OnCreated(hook func(ctx context.Context, tx db.Tx, userID int64) error) {
+	s.created = append(s.created, hook)
 }
 
 // decide runs fn in a transaction that is committed also when fn refuses with a Problem: what a refusal has counted

@@ -246,6 +246,11 @@ func (s *Service) createUser(ctx context.Context, tx db.Tx, client Client, box m
 	if err != nil {
 		return SignedIn{}, err
 	}
+	for _, hook := range s.created {
+		if err := hook(ctx, tx, id); err != nil {
+			return SignedIn{}, err
+		}
+	}
 	row, err := userByID(ctx, tx, id)
 	if err != nil {
 		return SignedIn{}, err

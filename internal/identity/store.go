@@ -3,13 +3,16 @@ package identity
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 )
 
 // Rows are locked in this order, so that no two transactions wait for each other: the network address's rate_windows,
-// guess_counters (code, then password), one_time_codes, the mailbox's rate_windows, registrations, users, sessions.
+// guess_counters (code, then password), one_time_codes, the mailbox's rate_windows, registrations, users, sessions,
+// transaction_passwords.
 
 // userRow is a row of users; personal data is still sealed.
 type userRow struct {
@@ -29,18 +32,20 @@ type userRow struct {
 	locale       string
 	kycStatus    string
 	kycBlocked   bool
+	blockedUntil *time.Time // withdrawals
 	createdAt    time.Time
 	updatedAt    time.Time
 }
 
 const userColumns = `u.id, u.row_ref, u.email, u.password_hash, u.first_name, u.last_name, u.phone, u.date_of_birth, u.account_type,
 	u.status, u.wallet_ref, u.referral_code, COALESCE((SELECT r.referral_code FROM users r WHERE r.id = u.referred_by), ''),
-	u.locale, u.kyc_status, u.kyc_blocked, u.created_at, u.updated_at`
+	u.locale, u.kyc_status, u.kyc_blocked, u.withdrawals_blocked_until, u.created_at, u.updated_at`
 
 func scanUser(row db.Row) (userRow, error) {
 	var u userRow
 	err := row.Scan(&u.id, &u.ref, &u.email, &u.passwordHash, &u.firstName, &u.lastName, &u.phone, &u.dateOfBirth, &u.accountType,
-		&u.status, &u.walletRef, &u.referralCode, &u.referredBy, &u.locale, &u.kycStatus, &u.kycBlocked, &u.createdAt, &u.updatedAt)
+		&u.status, &u.walletRef, &u.referralCode, &u.referredBy, &u.locale, &u.kycStatus, &u.kycBlocked, &u.blockedUntil,
+		&u.createdAt, &u.updatedAt)
 	if errors.Is(err, db.ErrNoRows) {
 		err = ErrUserNotFound
 	}
@@ -344,5 +349,126 @@ func insertAudit(ctx context.Context, tx db.Tx, e AuditEntry, now time.Time) err
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO audit_log (actor, action, user_id, subject, reason, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
 		e.Operator.Name, e.Action, user, e.Subject, e.Reason, now)
+	return err
+}
+
+// transactionPassword is a row of transaction_passwords.
+type transactionPassword struct {
+	userID      int64
+	salt        []byte
+	hash        []byte
+	failures    int
+	failedAt    *time.Time
+	lockedUntil *time.Time
+
+	changed bool          // what was counted is still to be written
+	lockout time.Duration // that a try has brought about
+}
+
+// transferRow is what lockTransferPasswords finds for a try.
+type transferRow struct {
+	Standing
+	password *transactionPassword // nil: none; the same one for all tries of a customer
+}
+
+const (
+	transferColumns = `, p.salt, p.password_hash, COALESCE(p.failures, 0), p.failed_at, p.locked_until`
+	transferOfOne   = `SELECT ` + StandingColumns + transferColumns + ` FROM ` + StandingFrom + ` LEFT JOIN transaction_passwords p ON p.user_id = u.id`
+	// Rows are locked in the order in which they come out.
+	transfersOfMany = `SELECT q.n, ` + StandingColumns + transferColumns + ` FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS q(user_id, session_id, n)
+		JOIN users u ON u.id = q.user_id JOIN transaction_passwords p ON p.user_id = q.user_id
+		LEFT JOIN sessions s ON s.id = q.session_id AND s.user_id = q.user_id ORDER BY q.user_id FOR UPDATE OF p`
+)
+
+// scanTransfer reads a row of these statements; before are the targets of what stands in front.
+func scanTransfer(row db.Row, before ...any) (r transferRow, err error) {
+	var p transactionPassword
+	err = row.Scan(append(append(before, r.Dest()...), &p.salt, &p.hash, &p.failures, &p.failedAt, &p.lockedUntil)...)
+	if p.hash != nil {
+		p.userID = r.userID
+		r.password = &p
+	}
+	return r, err
+}
+
+// lockTransferPasswords locks the transaction passwords of those who try, in the order of customers, and reads how each one
+// stands. SQLite, with its one writer, has nothing to lock, and nothing to gain from one statement for all.
+func lockTransferPasswords(ctx context.Context, tx db.Tx, tries []TransferTry) ([]transferRow, error) {
+	list := make([]transferRow, len(tries))
+	found := make([]bool, len(tries))
+	if tx.Engine() == db.PostgreSQL {
+		users, sessions := make([]int64, len(tries)), make([]string, len(tries))
+		for i, try := range tries {
+			users[i], sessions[i] = try.Customer.ID, try.Customer.SessionID
+		}
+		rows, err := tx.Query(ctx, transfersOfMany, users, sessions)
+		_, err = db.Collect(rows, err, func(row db.Row) (none struct{}, err error) {
+			var n int64
+			r, err := scanTransfer(row, &n)
+			if err == nil {
+				list[n-1], found[n-1] = r, true
+			}
+			return none, err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	passwords := make(map[int64]*transactionPassword, len(tries))
+	for i, try := range tries {
+		if !found[i] { // on PostgreSQL: whoever has no password, or does not exist
+			var err error
+			if list[i], err = scanTransfer(tx.QueryRow(ctx, transferOfOne, try.Customer.ID, try.Customer.SessionID)); err != nil {
+				return nil, err
+			}
+			if tx.Engine() == db.PostgreSQL {
+				list[i].password = nil // set at this very moment, and not locked
+			}
+		}
+		if p := list[i].password; p != nil {
+			if passwords[p.userID] == nil {
+				passwords[p.userID] = p
+			}
+			list[i].password = passwords[p.userID]
+		}
+	}
+	return list, nil
+}
+
+func saveTransferFailures(ctx context.Context, tx db.Tx, p transactionPassword) error {
+	_, err := tx.Exec(ctx, `UPDATE transaction_passwords SET failures = $2, failed_at = $3, locked_until = $4 WHERE user_id = $1`,
+		p.userID, p.failures, p.failedAt, p.lockedUntil)
+	return err
+}
+
+// recipients reads customers by id. SQLite has no arrays: there each number is an argument of its own.
+func recipients(ctx context.Context, q db.Querier, ids []int64) (map[int64]Recipient, error) {
+	found := make(map[int64]Recipient, len(ids))
+	if len(ids) == 0 {
+		return found, nil
+	}
+	which, args := `= ANY ($1)`, []any{ids}
+	if q.Engine() == db.SQLite {
+		marks := make([]string, len(ids))
+		args = make([]any, len(ids))
+		for i, id := range ids {
+			marks[i], args[i] = "$"+strconv.Itoa(i+1), id
+		}
+		which = `IN (` + strings.Join(marks, ", ") + `)`
+	}
+	rows, err := q.Query(ctx, `SELECT id, status, wallet_ref, locale FROM users WHERE id `+which, args...)
+	_, err = db.Collect(rows, err, func(row db.Row) (none struct{}, err error) {
+		var id int64
+		var r Recipient
+		err = row.Scan(&id, (*string)(&r.Status), &r.WalletRef, (*string)(&r.Locale))
+		found[id] = r
+		return none, err
+	})
+	return found, err
+}
+
+// blockWithdrawals keeps the customer from withdrawing until then; nil lets them.
+func blockWithdrawals(ctx context.Context, tx db.Tx, userID int64, until *time.Time, now time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE users SET withdrawals_blocked_until = $2, updated_at = $3 WHERE id = $1`, userID, until, now)
 	return err
 }
