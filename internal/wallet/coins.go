@@ -38,6 +38,9 @@ const (
 	Tron     AddressForm = "tron"     // Base58Check T…
 )
 
+// stable tells whether the coin is USDT, in which values are counted.
+func (c Coin) stable() bool { return strings.HasPrefix(c.Code, "USDT-") }
+
 // Native tells whether the coin is its chain's own.
 func (c Coin) Native() bool { return c.CoinType == c.Chain.MainCoin }
 

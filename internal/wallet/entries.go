@@ -84,5 +84,3 @@ func (s store) setEntry(ctx context.Context, tx db.Tx, e Entry) error {
 		e.UserID, e.Number, e.Status, e.Amount, e.Fee, e.TxHash, e.CompletedAt)
 	return err
 }
-
-type store struct{ db db.DB }

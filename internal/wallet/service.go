@@ -4,8 +4,10 @@ package wallet
 
 import (
 	"context"
+	"crypto/rand"
 	"io"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -30,7 +32,10 @@ type Options struct {
 	Texts      *i18n.Texts
 	Log        *slog.Logger
 	Registerer prometheus.Registerer // nil: no metrics
-	Coins      []Coin                // in the order that customers see them; none: DefaultCoins
+	Coins      []Coin                // in the order that customers see them
+	Prices     Prices                // nil: only USDT has a price
+
+	TransferLimits LimitsByLevel // of what customers send to each other
 }
 
 // Service is the capability. It is safe for concurrent use; all that matters lives in the database.
@@ -38,13 +43,24 @@ type Service struct {
 	Options
 	store  store
 	byName map[string]Coin
+
+	newestCustomer atomic.Int64 // an id that is known to be taken
 }
 
 // New makes the service.
 func New(o Options) *Service {
+	if o.Random == nil {
+		o.Random = rand.Reader
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	s := &Service{Options: o, store: store{o.DB}, byName: map[string]Coin{}}
 	for _, c := range o.Coins {
 		s.byName[c.Code] = c
+	}
+	if o.Ledger != nil {
+		o.Ledger.Govern(KindTransfer, transferRule{s})
 	}
 	return s
 }

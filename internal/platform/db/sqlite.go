@@ -248,6 +248,9 @@ func (r liteRows) Close() { _ = r.Rows.Close() }
 // SQLite has no type for times. They are kept as text of fixed width, which sorts as the times do.
 const liteTime = "2006-01-02T15:04:05.000000Z"
 
+// LiteTime is a time as SQLite keeps it, for statements that are run on the native transaction.
+func LiteTime(t time.Time) string { return t.UTC().Format(liteTime) }
+
 func liteArgs(args []any) []any {
 	var out []any // copied only when something changes
 	for i, a := range args {
