@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -374,11 +375,32 @@ type transferRow struct {
 const (
 	transferColumns = `, p.salt, p.password_hash, COALESCE(p.failures, 0), p.failed_at, p.locked_until`
 	transferOfOne   = `SELECT ` + StandingColumns + transferColumns + ` FROM ` + StandingFrom + ` LEFT JOIN transaction_passwords p ON p.user_id = u.id`
-	// Rows are locked in the order in which they come out.
-	transfersOfMany = `SELECT q.n, ` + StandingColumns + transferColumns + ` FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS q(user_id, session_id, n)
-		JOIN users u ON u.id = q.user_id JOIN transaction_passwords p ON p.user_id = q.user_id
-		LEFT JOIN sessions s ON s.id = q.session_id AND s.user_id = q.user_id ORDER BY q.user_id FOR UPDATE OF p`
+	// q are the tries, with a number for each. In SQLite a CROSS JOIN is the planner's promise to begin with them.
+	transfersOfMany = `SELECT q.n, ` + StandingColumns + transferColumns + ` FROM q CROSS JOIN users u JOIN transaction_passwords p ON p.user_id = u.id
+		LEFT JOIN sessions s ON s.id = q.session_id AND s.user_id = u.id WHERE u.id = q.user_id ORDER BY q.user_id`
 )
+
+// transfersOf is transfersOfMany for these tries. PostgreSQL locks the rows of passwords in the order in which they come out; SQLite,
+// which has no arrays, has nothing to lock either.
+func transfersOf(q db.Querier, tries []TransferTry) (statement string, args []any) {
+	if q.Engine() == db.PostgreSQL {
+		users, sessions := make([]int64, len(tries)), make([]string, len(tries))
+		for i, try := range tries {
+			users[i], sessions[i] = try.Customer.ID, try.Customer.SessionID
+		}
+		return `WITH q AS (SELECT * FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS q(user_id, session_id, n)) ` + transfersOfMany + ` FOR UPDATE OF p`,
+			[]any{users, sessions}
+	}
+	var list strings.Builder
+	for i, try := range tries {
+		if i > 0 {
+			list.WriteByte(',')
+		}
+		fmt.Fprintf(&list, "(%d,$%d,$%d)", i+1, 2*i+1, 2*i+2)
+		args = append(args, try.Customer.ID, try.Customer.SessionID)
+	}
+	return `WITH q (n, user_id, session_id) AS (VALUES ` + list.String() + `) ` + transfersOfMany, args
+}
 
 // scanTransfer reads a row of these statements; before are the targets of what stands in front.
 func scanTransfer(row db.Row, before ...any) (r transferRow, err error) {
@@ -391,46 +413,39 @@ func scanTransfer(row db.Row, before ...any) (r transferRow, err error) {
 	return r, err
 }
 
-// lockTransferPasswords locks the transaction passwords of those who try, in the order of customers, and reads how each one
-// stands. SQLite, with its one writer, has nothing to lock, and nothing to gain from one statement for all.
+// lockTransferPasswords locks the transaction passwords of those who try, in the order of customers, and reads how each one stands.
 func lockTransferPasswords(ctx context.Context, tx db.Tx, tries []TransferTry) ([]transferRow, error) {
 	list := make([]transferRow, len(tries))
-	found := make([]bool, len(tries))
-	if tx.Engine() == db.PostgreSQL {
-		users, sessions := make([]int64, len(tries)), make([]string, len(tries))
-		for i, try := range tries {
-			users[i], sessions[i] = try.Customer.ID, try.Customer.SessionID
-		}
-		rows, err := tx.Query(ctx, transfersOfMany, users, sessions)
-		_, err = db.Collect(rows, err, func(row db.Row) (none struct{}, err error) {
-			var n int64
-			r, err := scanTransfer(row, &n)
-			if err == nil {
-				list[n-1], found[n-1] = r, true
-			}
-			return none, err
-		})
+	if len(tries) == 0 {
+		return list, nil
+	}
+	statement, args := transfersOf(tx, tries)
+	passwords := make(map[int64]*transactionPassword, len(tries))
+	rows, err := tx.Query(ctx, statement, args...)
+	_, err = db.Collect(rows, err, func(row db.Row) (none struct{}, err error) {
+		var n int64
+		r, err := scanTransfer(row, &n)
 		if err != nil {
+			return none, err
+		}
+		if passwords[r.userID] == nil {
+			passwords[r.userID] = r.password
+		}
+		r.password = passwords[r.userID]
+		list[n-1] = r
+		return none, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, try := range tries {
+		if list[i].password != nil {
+			continue
+		}
+		if list[i], err = scanTransfer(tx.QueryRow(ctx, transferOfOne, try.Customer.ID, try.Customer.SessionID)); err != nil {
 			return nil, err
 		}
-	}
-	passwords := make(map[int64]*transactionPassword, len(tries))
-	for i, try := range tries {
-		if !found[i] { // on PostgreSQL: whoever has no password, or does not exist
-			var err error
-			if list[i], err = scanTransfer(tx.QueryRow(ctx, transferOfOne, try.Customer.ID, try.Customer.SessionID)); err != nil {
-				return nil, err
-			}
-			if tx.Engine() == db.PostgreSQL {
-				list[i].password = nil // set at this very moment, and not locked
-			}
-		}
-		if p := list[i].password; p != nil {
-			if passwords[p.userID] == nil {
-				passwords[p.userID] = p
-			}
-			list[i].password = passwords[p.userID]
-		}
+		list[i].password = nil // if there is one now, it was set at this very moment, and is not locked
 	}
 	return list, nil
 }
