@@ -18,6 +18,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/kyc"
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
+	"github.com/comecomepay/comecomepay/internal/wallet"
 )
 
 // description is what the edge says about all capabilities.
@@ -27,6 +28,7 @@ func description(t *testing.T) *huma.OpenAPI {
 	a := api.New(api.Options{Clock: clock.System{}, Texts: texts, Log: slog.New(slog.DiscardHandler), Version: "test"})
 	identity.New(identity.Options{Texts: texts, Keys: []identity.TokenKey{{ID: "k", Secret: secret.NewText(string(make([]byte, 32)))}}}).Register(a)
 	kyc.New(kyc.Options{}).Register(a)
+	wallet.New(wallet.Options{}).Register(a)
 	return a.OpenAPI()
 }
 

@@ -24,11 +24,12 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
 	"github.com/comecomepay/comecomepay/internal/platform/problem"
+	"github.com/comecomepay/comecomepay/internal/wallet"
 )
 
 func allTexts(t *testing.T) *i18n.Texts {
 	t.Helper()
-	texts, err := i18n.Load(api.Locales, identity.Locales, kyc.Locales)
+	texts, err := i18n.Load(api.Locales, identity.Locales, kyc.Locales, wallet.Locales)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,7 @@ func allTexts(t *testing.T) *i18n.Texts {
 
 // Params of all problems; a text that uses another one shows <no value>.
 func withParams(p *problem.Problem) *problem.Problem {
-	return p.With("Fields", "email", "Field", "phone", "Max", 100, "Minutes", 5, "Status", "pending").After(30 * time.Second)
+	return p.With("Fields", "email", "Field", "phone", "Max", 100, "Minutes", 5, "Status", "pending", "Left", 3, "Limit", "1000", "Decimals", 6, "Currency", "BTC").After(30 * time.Second)
 }
 
 // statuses are those that the app shows as they are (contract/rules section 4). Any other one is shown with its number, so
@@ -167,8 +168,8 @@ func TestEveryKeyThatIsUsedHasAText(t *testing.T) {
 func usedKeys(t *testing.T) map[string]bool {
 	t.Helper()
 	used := map[string]bool{}
-	form := regexp.MustCompile(`^(kyc|auth|mail)\.[a-z_]+(\.[a-z_]+)?$`)
-	for _, pkg := range []string{"api", "identity", "kyc"} {
+	form := regexp.MustCompile(`^(kyc|auth|mail|wallet)\.[a-z_]+(\.[a-z_]+)?$`)
+	for _, pkg := range []string{"api", "identity", "kyc", "wallet"} {
 		files, err := filepath.Glob(pkg + "/*.go")
 		if err != nil {
 			t.Fatal(err)
@@ -233,7 +234,7 @@ func definedKeys(t *testing.T) map[string]bool {
 	t.Helper()
 	keys := map[string]bool{}
 	heading := regexp.MustCompile(`(?m)^\["?([^"\]]+)"?\]`)
-	for _, files := range []fs.FS{api.Locales, identity.Locales, kyc.Locales} {
+	for _, files := range []fs.FS{api.Locales, identity.Locales, kyc.Locales, wallet.Locales} {
 		content, err := fs.ReadFile(files, "locales/en.toml")
 		if err != nil {
 			t.Fatal(err)

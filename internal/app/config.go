@@ -35,6 +35,7 @@ type Config struct {
 	Keys      KeysConfig      `group:"Keys" intro:"Made by the command that prints a fresh set: comecomepay keys. Losing the data keyset or the hash key loses the data that they protect."`
 	Mail      MailConfig      `group:"Mail"`
 	KYC       KYCConfig       `group:"KYC"`
+	Wallet    WalletConfig    `group:"Wallet"`
 	Didit     DiditConfig     `group:"Didit" intro:"Needed in channel didit. A key that is set is used in both channels."`
 	PokePay   PokePayConfig   `group:"PokePay"`
 	Telemetry TelemetryConfig `group:"Logs and traces"`
@@ -530,6 +531,7 @@ func (c *Config) check() []error {
 			refuse("CCP_DATA_KEYSET", "must be a Tink AEAD keyset in JSON, or base64 of it")
 		}
 	}
+	problems = append(problems, c.Wallet.check()...)
 	slices.SortFunc(problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return problems
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/api"
 	"github.com/comecomepay/comecomepay/internal/identity"
 	"github.com/comecomepay/comecomepay/internal/kyc"
+	"github.com/comecomepay/comecomepay/internal/ledger"
 	"github.com/comecomepay/comecomepay/internal/platform/cases"
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
@@ -30,6 +31,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/provider/didit"
 	"github.com/comecomepay/comecomepay/internal/provider/pokepay"
 	"github.com/comecomepay/comecomepay/internal/sandbox"
+	"github.com/comecomepay/comecomepay/internal/wallet"
 )
 
 // Extras are what a program is made of besides its configuration. The zero value is that of production.
@@ -65,8 +67,10 @@ type Services struct {
 	Texts    *i18n.Texts
 	Jobs     *jobs.Queue
 	Cases    cases.Book
+	Ledger   *ledger.Ledger
 	Identity *identity.Service
 	KYC      *kyc.Service
+	Wallet   *wallet.Service
 
 	log *slog.Logger
 }
@@ -79,7 +83,9 @@ func developmentClock(ctx context.Context, c Config) *clock.Adjustable {
 }
 
 // LoadTexts reads the texts of the whole program. A text that is missing in a language is an error.
-func LoadTexts() (*i18n.Texts, error) { return i18n.Load(api.Locales, identity.Locales, kyc.Locales) }
+func LoadTexts() (*i18n.Texts, error) {
+	return i18n.Load(api.Locales, identity.Locales, kyc.Locales, wallet.Locales)
+}
 
 // OpenServices opens the database as it is and the capabilities on it: nothing is created, migrated, served or worked on. A
 // database whose schema is not that of this program is refused, and so is one that is not there: ErrNoDatabase. Beyond Config.CheckStorage nothing needs to be configured: an operator's
@@ -205,7 +211,19 @@ func assemble(c Config, x Extras, d db.DB, metrics prometheus.Registerer) (*Serv
 	verified := kyc.New(verification)
 	verified.RegisterJobs(queue)
 
-	return &Services{Config: c, DB: d, Clock: x.Clock, Vault: vault, Texts: texts, Jobs: queue, Cases: cases.NewBook(d, x.Clock), Identity: customers, KYC: verified, log: x.Log}, nil
+	book := ledger.New(ledger.Options{DB: d, Clock: x.Clock, Log: x.Log, Registerer: metrics})
+	coins, err := c.Wallet.coins()
+	if err != nil {
+		return nil, fmt.Errorf("CCP_WALLET_COINS: %w", err)
+	}
+	purse := wallet.New(wallet.Options{
+		DB: d, Jobs: queue, Ledger: book, Customers: customers, Vault: vault, Clock: x.Clock, Random: x.Random, Texts: texts, Log: x.Log, Registerer: metrics,
+		Coins: coins, TransferLimits: c.Wallet.transferLimits(),
+	})
+	verified.OnRevoke(purse.Revoke)
+
+	return &Services{Config: c, DB: d, Clock: x.Clock, Vault: vault, Texts: texts, Jobs: queue, Cases: cases.NewBook(d, x.Clock), Ledger: book,
+		Identity: customers, KYC: verified, Wallet: purse, log: x.Log}, nil
 }
 
 // sparesLoopback: in development everything comes from one machine, hence from one network address.
@@ -291,6 +309,7 @@ func (s *Services) edge(metrics prometheus.Registerer) *api.API {
 	})
 	s.Identity.Register(edge)
 	s.KYC.Register(edge)
+	s.Wallet.Register(edge)
 	return edge
 }
 
@@ -300,7 +319,8 @@ func OpenAPI() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Services{log: slog.New(slog.DiscardHandler), Identity: identity.New(identity.Options{Keys: keys}), KYC: kyc.New(kyc.Options{})}
+	s := &Services{log: slog.New(slog.DiscardHandler), Identity: identity.New(identity.Options{Keys: keys}), KYC: kyc.New(kyc.Options{}),
+		Wallet: wallet.New(wallet.Options{})}
 	return s.edge(nil).OpenAPI().YAML()
 }
 
