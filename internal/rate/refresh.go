@@ -1,0 +1,102 @@
+package rate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/comecomepay/comecomepay/internal/provider"
+)
+
+const (
+	lookEvery = time.Second
+	// askTimeout ends a question whose answer would be of little use.
+	askTimeout = 30 * time.Second
+	// refusedPause is how long the issuer is not asked about a currency that it says no to and has never priced: it may not have it.
+	refusedPause = 10 * time.Minute
+)
+
+// Run keeps memory up to date and asks the issuer until ctx ends. Every replica runs it; about a currency that is due one of them asks.
+// It is a loop and no periodic job, since time here is the service's clock.
+func (s *Service) Run(ctx context.Context) {
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	// Two loops: memory is kept up to date also while the issuer does not answer.
+	loops.Go(func() { s.every(ctx, "exchange rates not read", func() error { _, err := s.read(ctx); return err }) })
+	if s.Issuer != nil {
+		loops.Go(func() { s.every(ctx, "exchange rates not refreshed", func() error { return s.RefreshDue(ctx) }) })
+	}
+}
+
+func (s *Service) every(ctx context.Context, complaint string, act func() error) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		if err := act(); err != nil && ctx.Err() == nil {
+			s.failed.Warn(ctx, s.Log, s.Clock.Now(), complaint, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+// RefreshDue asks the issuer about every currency whose time has come and that no other replica asks about, all at once. The error
+// holds what failed; what did not has been kept.
+func (s *Service) RefreshDue(ctx context.Context) error {
+	if s.Issuer == nil {
+		return nil
+	}
+	m, err := s.read(ctx)
+	if err != nil {
+		return err
+	}
+	known := map[string]row{}
+	for _, r := range m.rows {
+		known[r.currency] = r
+	}
+	now := s.Clock.Now()
+	problems := make([]error, len(currencies))
+	var asking sync.WaitGroup
+	asked := false
+	for i, c := range currencies {
+		r := known[c.name]
+		if r.nextAsk.After(now) {
+			continue
+		}
+		mine, err := s.store.claim(ctx, c.name, now, now.Add(s.Refresh))
+		if err != nil {
+			problems[i] = err
+			break
+		}
+		if mine {
+			asked = true
+			asking.Go(func() { problems[i] = s.ask(ctx, c, r.asOf != nil, now) })
+		}
+	}
+	asking.Wait()
+	if asked {
+		_, err = s.read(ctx)
+	}
+	return errors.Join(append(problems, err)...)
+}
+
+// ask asks the issuer about a currency. The answer counts as old as the question.
+func (s *Service) ask(ctx context.Context, c currency, priced bool, now time.Time) error {
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	hkd, err := s.Issuer.FXRate(asking, c.name, HKD)
+	if refused := (*provider.Error)(nil); errors.As(err, &refused) && refused.Outcome == provider.Refused && refused.Sent && !priced {
+		return errors.Join(fmt.Errorf("%s: %w", c.name, err), s.store.putOff(ctx, c.name, now.Add(max(refusedPause, s.Refresh))))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.name, err)
+	}
+	if !c.believes(hkd) {
+		return fmt.Errorf("%s: the issuer's price of %s HKD is not believed", c.name, hkd)
+	}
+	return s.store.save(ctx, c.name, hkd, now)
+}
