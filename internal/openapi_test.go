@@ -18,6 +18,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/kyc"
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
+	"github.com/comecomepay/comecomepay/internal/rate"
 	"github.com/comecomepay/comecomepay/internal/wallet"
 )
 
@@ -28,6 +29,7 @@ func description(t *testing.T) *huma.OpenAPI {
 	a := api.New(api.Options{Clock: clock.System{}, Texts: texts, Log: slog.New(slog.DiscardHandler), Version: "test"})
 	identity.New(identity.Options{Texts: texts, Keys: []identity.TokenKey{{ID: "k", Secret: secret.NewText(string(make([]byte, 32)))}}}).Register(a)
 	kyc.New(kyc.Options{}).Register(a)
+	rate.New(rate.Options{}).Register(a)
 	wallet.New(wallet.Options{}).Register(a)
 	return a.OpenAPI()
 }

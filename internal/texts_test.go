@@ -24,12 +24,13 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
 	"github.com/comecomepay/comecomepay/internal/platform/problem"
+	"github.com/comecomepay/comecomepay/internal/rate"
 	"github.com/comecomepay/comecomepay/internal/wallet"
 )
 
 func allTexts(t *testing.T) *i18n.Texts {
 	t.Helper()
-	texts, err := i18n.Load(api.Locales, identity.Locales, kyc.Locales, wallet.Locales)
+	texts, err := i18n.Load(api.Locales, identity.Locales, kyc.Locales, rate.Locales, wallet.Locales)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +170,7 @@ func usedKeys(t *testing.T) map[string]bool {
 	t.Helper()
 	used := map[string]bool{}
 	form := regexp.MustCompile(`^(kyc|auth|mail|wallet)\.[a-z_]+(\.[a-z_]+)?$`)
-	for _, pkg := range []string{"api", "identity", "kyc", "wallet"} {
+	for _, pkg := range []string{"api", "identity", "kyc", "rate", "wallet"} {
 		files, err := filepath.Glob(pkg + "/*.go")
 		if err != nil {
 			t.Fatal(err)
@@ -234,7 +235,7 @@ func definedKeys(t *testing.T) map[string]bool {
 	t.Helper()
 	keys := map[string]bool{}
 	heading := regexp.MustCompile(`(?m)^\["?([^"\]]+)"?\]`)
-	for _, files := range []fs.FS{api.Locales, identity.Locales, kyc.Locales, wallet.Locales} {
+	for _, files := range []fs.FS{api.Locales, identity.Locales, kyc.Locales, rate.Locales, wallet.Locales} {
 		content, err := fs.ReadFile(files, "locales/en.toml")
 		if err != nil {
 			t.Fatal(err)

@@ -167,6 +167,7 @@ func (a *App) Serve(ctx context.Context) (err error) {
 	background, stopBackground := context.WithCancel(work)
 	var loops sync.WaitGroup
 	loops.Go(func() { a.KYC.Run(background) })
+	loops.Go(func() { a.Rates.Run(background) })
 	loops.Go(func() { a.sweep(background) })
 	if a.follow != nil {
 		loops.Go(func() { sandbox.FollowClock(background, "http://"+a.Config.Sandbox.Addr, a.follow) })

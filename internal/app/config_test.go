@@ -84,6 +84,7 @@ func TestValuesAreRead(t *testing.T) {
 		"CCP_LOG_LEVEL":             "debug",
 		"CCP_DATA_DIR":              "/var/lib/ccp",
 		"CCP_TEST_POSTGRES_URL":     "not ours to read",
+		"CCP_RATE_TABLE":            "USDT=7.80, BTC=780000",
 		"CCP_BRAND":                 "", // as if it were not there
 	}))
 	if err != nil {
@@ -97,6 +98,9 @@ func TestValuesAreRead(t *testing.T) {
 	}
 	if got := c.Didit.WebhookSecrets; len(got) != 2 || got[0].Reveal() != "one" || got[1].Reveal() != "two" {
 		t.Errorf("webhook secrets: %d", len(got))
+	}
+	if got := c.Rates.Table.String(); got != "BTC=780000,USDT=7.8" {
+		t.Errorf("rates %q", got)
 	}
 	if got := c.PokePay.Paths["recharge"]; got != "POST card/{pt}/recharge" {
 		t.Errorf("path %q", got)
@@ -161,6 +165,11 @@ func TestBadValuesAreNamedAndNotRepeated(t *testing.T) {
 		{"CCP_KYC_CHANNEL", "both", "pokepay or didit"},
 		{"CCP_KYC_ATTEMPTS_PER_HOUR", "0", "between 1 and"},
 		{"CCP_KYC_ATTEMPTS_PER_DAY", "many", "whole number"},
+		{"CCP_RATE_TABLE", canary, "currency=price"},
+		{"CCP_RATE_TABLE", "USDT=0.1282", "between 6 and 10"},
+		{"CCP_RATE_TABLE", "USDT=7.8,BTC=" + canary, "price of one BTC"},
+		{"CCP_RATE_MAX_AGE", "119s", "twice CCP_RATE_REFRESH"},
+		{"CCP_RATE_REFRESH", "often", "unit"},
 		{"CCP_DIDIT_URL", "ftp://x", "absolute"},
 		{"CCP_POKEPAY_AUTH", canary, "password or application"},
 		{"CCP_POKEPAY_AREA_CODE", "+852x", "whole number"},

@@ -30,6 +30,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/provider"
 	"github.com/comecomepay/comecomepay/internal/provider/didit"
 	"github.com/comecomepay/comecomepay/internal/provider/pokepay"
+	"github.com/comecomepay/comecomepay/internal/rate"
 	"github.com/comecomepay/comecomepay/internal/sandbox"
 	"github.com/comecomepay/comecomepay/internal/wallet"
 )
@@ -70,6 +71,7 @@ type Services struct {
 	Ledger   *ledger.Ledger
 	Identity *identity.Service
 	KYC      *kyc.Service
+	Rates    *rate.Service
 	Wallet   *wallet.Service
 
 	log *slog.Logger
@@ -84,7 +86,7 @@ func developmentClock(ctx context.Context, c Config) *clock.Adjustable {
 
 // LoadTexts reads the texts of the whole program. A text that is missing in a language is an error.
 func LoadTexts() (*i18n.Texts, error) {
-	return i18n.Load(api.Locales, identity.Locales, kyc.Locales, wallet.Locales)
+	return i18n.Load(api.Locales, identity.Locales, kyc.Locales, rate.Locales, wallet.Locales)
 }
 
 // OpenServices opens the database as it is and the capabilities on it: nothing is created, migrated, served or worked on. A
@@ -211,6 +213,9 @@ func assemble(c Config, x Extras, d db.DB, metrics prometheus.Registerer) (*Serv
 	verified := kyc.New(verification)
 	verified.RegisterJobs(queue)
 
+	rates := rate.New(rate.Options{DB: d, Clock: x.Clock, Log: x.Log, Registry: metrics, Issuer: verification.Issuer,
+		Configured: c.Rates.Table, MaxAge: c.Rates.MaxAge, Refresh: c.Rates.Refresh})
+
 	book := ledger.New(ledger.Options{DB: d, Clock: x.Clock, Log: x.Log, Registerer: metrics})
 	coins, err := c.Wallet.coins()
 	if err != nil {
@@ -218,12 +223,12 @@ func assemble(c Config, x Extras, d db.DB, metrics prometheus.Registerer) (*Serv
 	}
 	purse := wallet.New(wallet.Options{
 		DB: d, Jobs: queue, Ledger: book, Customers: customers, Vault: vault, Clock: x.Clock, Random: x.Random, Texts: texts, Log: x.Log, Registerer: metrics,
-		Coins: coins, TransferLimits: c.Wallet.transferLimits(),
+		Coins: coins, Prices: rates, TransferLimits: c.Wallet.transferLimits(),
 	})
 	verified.OnRevoke(purse.Revoke)
 
 	return &Services{Config: c, DB: d, Clock: x.Clock, Vault: vault, Texts: texts, Jobs: queue, Cases: cases.NewBook(d, x.Clock), Ledger: book,
-		Identity: customers, KYC: verified, Wallet: purse, log: x.Log}, nil
+		Identity: customers, KYC: verified, Rates: rates, Wallet: purse, log: x.Log}, nil
 }
 
 // sparesLoopback: in development everything comes from one machine, hence from one network address.
@@ -309,6 +314,7 @@ func (s *Services) edge(metrics prometheus.Registerer) *api.API {
 	})
 	s.Identity.Register(edge)
 	s.KYC.Register(edge)
+	s.Rates.Register(edge)
 	s.Wallet.Register(edge)
 	return edge
 }
@@ -320,7 +326,7 @@ func OpenAPI() ([]byte, error) {
 		return nil, err
 	}
 	s := &Services{log: slog.New(slog.DiscardHandler), Identity: identity.New(identity.Options{Keys: keys}), KYC: kyc.New(kyc.Options{}),
-		Wallet: wallet.New(wallet.Options{})}
+		Rates: rate.New(rate.Options{}), Wallet: wallet.New(wallet.Options{})}
 	return s.edge(nil).OpenAPI().YAML()
 }
 

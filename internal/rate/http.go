@@ -30,16 +30,16 @@ func (s *Service) Register(a *api.API) {
 	}, s.getRates)
 }
 
-// pairBody is a rate on the wire (contract/money section 4.1 and decision M5).
-type pairBody struct {
+// ExchangeRate is a rate on the wire (contract/money section 4.1 and decision M5).
+type ExchangeRate struct {
 	FromCurrency string     `json:"from_currency" example:"USDT"`
 	ToCurrency   string     `json:"to_currency" example:"HKD"`
 	Rate         api.Number `json:"rate" doc:"One from_currency in to_currency; more than 0, 15 significant digits." example:"7.8"`
 	InverseRate  api.Number `json:"inverse_rate" doc:"One to_currency in from_currency." example:"0.128205128205128"`
 }
 
-// freshness is how old a rate is and where it comes from.
-type freshness struct {
+// Freshness is how old a rate is and where it comes from.
+type Freshness struct {
 	Timestamp  string `json:"timestamp" doc:"When the oldest price in it was asked for." example:"2026-03-01T09:00:00Z"`
 	ValidUntil string `json:"valid_until" example:"2026-03-01T09:10:00Z"`
 	Source     Source `json:"source" enum:"pokepay,configured,mixed" doc:"configured: the issuer's price is missing or too old, and the one that the operator has set stands in."`
@@ -50,15 +50,15 @@ type rateInput struct {
 	To   string `query:"to" example:"HKD"`
 }
 
-type rateBody struct {
-	pairBody
-	freshness
+type quoted struct {
+	ExchangeRate
+	Freshness
 }
 
 type rateOutput struct {
 	Body struct {
 		api.Success
-		Data rateBody `json:"data"`
+		Data quoted `json:"data"`
 	}
 }
 
@@ -68,20 +68,20 @@ func (s *Service) getRate(ctx context.Context, in *rateInput) (*rateOutput, erro
 		return nil, err
 	}
 	out := &rateOutput{}
-	out.Body.Success, out.Body.Data = api.OK(), rateBody{pairOf(q), freshness{wireTime(q.AsOf), wireTime(q.ValidUntil), q.Source}}
+	out.Body.Success, out.Body.Data = api.OK(), quoted{pairOf(q), Freshness{wireTime(q.AsOf), wireTime(q.ValidUntil), q.Source}}
 	return out, nil
 }
 
-type ratesBody struct {
-	Rates []pairBody `json:"rates" nullable:"false" doc:"Each to HKD. A currency without a price that may be used is left out."`
-	freshness
+type quotedToHKD struct {
+	Rates []ExchangeRate `json:"rates" nullable:"false" doc:"Each to HKD. A currency without a price that may be used is left out."`
+	Freshness
 	FromCache bool `json:"from_cache" doc:"Always true: no customer waits for the issuer."`
 }
 
 type ratesOutput struct {
 	Body struct {
 		api.Success
-		Data ratesBody `json:"data"`
+		Data quotedToHKD `json:"data"`
 	}
 }
 
@@ -109,12 +109,14 @@ func (s *Service) getRates(ctx context.Context, _ *struct{}) (*ratesOutput, erro
 		}
 	}
 	out.Body.Success = api.OK()
-	out.Body.Data.freshness = freshness{wireTime(whole.AsOf), wireTime(whole.ValidUntil), whole.Source}
+	out.Body.Data.Freshness = Freshness{wireTime(whole.AsOf), wireTime(whole.ValidUntil), whole.Source}
 	out.Body.Data.FromCache = true
 	return out, nil
 }
 
-func pairOf(q Quote) pairBody { return pairBody{q.From, q.To, number(q.Rate), number(q.Inverse)} }
+func pairOf(q Quote) ExchangeRate {
+	return ExchangeRate{q.From, q.To, number(q.Rate), number(q.Inverse)}
+}
 
 func number(d decimal.Decimal) api.Number { return api.Number(d.String()) }
 
