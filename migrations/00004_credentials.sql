@@ -29,9 +29,7 @@ CREATE INDEX pending_transaction_passwords_expires_at ON pending_transaction_pas
 CREATE TABLE contact_changes (
     user_id        BIGINT NOT NULL REFERENCES users (id),
     kind           TEXT NOT NULL,                    -- email, phone
-    row_ref        TEXT NOT NULL,                    -- bound into the seal
-    contact_index  BYTEA NOT NULL,                   -- blind index of the new contact
-    contact        BYTEA NOT NULL,                   -- sealed
+    contact_index  BYTEA NOT NULL,                   -- blind index of the new one, which every step names again
     verified_at    TIMESTAMPTZ,                      -- the code that was sent there was right
     completed_at   TIMESTAMPTZ,
     updated_at     TIMESTAMPTZ NOT NULL,

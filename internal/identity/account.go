@@ -30,6 +30,7 @@ func (s *Service) openProfile(u userRow) (Profile, error) {
 		ID: u.id, Email: email, FirstName: first, LastName: last, Phone: phone, DateOfBirth: birth,
 		AccountType: u.accountType, Status: u.status, WalletRef: u.walletRef, KYCStatus: u.kycStatus,
 		ReferralCode: u.referralCode, ReferredBy: u.referredBy, CreatedAt: u.createdAt, UpdatedAt: u.updatedAt,
+		WithdrawalsBlockedUntil: s.stillBlocked(u.blockedUntil),
 	}, errors.Join(err1, err2, err3, err4, err5)
 }
 
@@ -41,7 +42,7 @@ func (s *Service) openAccount(u userRow, err error) (Account, error) {
 	return Account{
 		ID: u.id, Email: p.Email, Status: u.status, KYCStatus: u.kycStatus, KYCBlocked: u.kycBlocked,
 		Locale: i18n.Locale(u.locale), FirstName: p.FirstName, LastName: p.LastName, CreatedAt: u.createdAt,
-		WithdrawalsBlockedUntil: s.blockedUntil(u),
+		WithdrawalsBlockedUntil: s.stillBlocked(u.blockedUntil),
 	}, err
 }
 

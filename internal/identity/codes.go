@@ -6,8 +6,11 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"strconv"
 	"time"
 
+	"github.com/comecomepay/comecomepay/internal/api"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
@@ -20,6 +23,13 @@ const (
 	forSignup purpose = "signup"
 	forLogin  purpose = "login"
 	forReset  purpose = "reset"
+
+	// Of customers who are signed in, see codesOf.
+	forTransactionPassword purpose = "transaction_password"
+	forNewEmail            purpose = "new_email"
+	forOldEmail            purpose = "old_email"
+	forNewPhone            purpose = "new_phone" // by SMS
+	forChangePhone         purpose = "change_phone"
 )
 
 // template is the mail that carries the code.
@@ -107,6 +117,56 @@ func (s *Service) ensureCode(ctx context.Context, tx db.Tx, box mailbox, p purpo
 	return s.sendCode(ctx, tx, box, p, locale, true, now)
 }
 
+// codesOf is where codes are kept that a signed-in customer asks for: under the customer and not under an address, so that nobody
+// else's request replaces them, and what strangers do to an address does not lock them.
+func (s *Service) codesOf(userID int64) mailbox {
+	return mailbox{index: s.vault.Hash("customer", strconv.FormatInt(userID, 10))}
+}
+
+// admitOwn locks a customer's own codes, and the customer behind them. Errors: ErrCodeLocked, and those of lockActive.
+func (s *Service) admitOwn(ctx context.Context, tx db.Tx, c Customer, now time.Time) (mailbox, userRow, error) {
+	own := s.codesOf(c.ID)
+	g, err := lockGuesses(ctx, tx, own.index, guessedCode, now)
+	if err == nil {
+		err = guessedCode.locked(g, now)
+	}
+	if err != nil {
+		return own, userRow{}, err
+	}
+	u, err := lockActive(ctx, tx, c.ID)
+	u.locale = string(s.locale(c.Locale))
+	return own, u, err
+}
+
+// lockActive locks a customer who may act. Errors: ErrAccountFrozen, and api.ErrUnauthenticated for an account that was closed meanwhile.
+func lockActive(ctx context.Context, tx db.Tx, userID int64) (userRow, error) {
+	u, err := lockUser(ctx, tx, userID)
+	switch {
+	case err != nil:
+		return u, err
+	case u.status == Closed:
+		return u, api.ErrUnauthenticated
+	case u.status != Active:
+		return u, ErrAccountFrozen
+	}
+	return u, nil
+}
+
+// mayRequest tells whether another code may be sent to a customer, and counts it. pending: one was sent just now and can be used.
+// Errors: ErrResendTooSoon, ErrTooManyCodes.
+func (s *Service) mayRequest(ctx context.Context, tx db.Tx, own mailbox, p purpose, now time.Time) (pending bool, err error) {
+	code, found, err := lockCode(ctx, tx, own.index, p)
+	if err != nil {
+		return false, err
+	}
+	if found {
+		if wait := code.coolDown(now); wait > 0 {
+			return code.usable(now), ErrResendTooSoon.After(wait)
+		}
+	}
+	return false, s.admit(ctx, tx, p.window(), own.index, ErrTooManyCodes, now)
+}
+
 // sendCode makes a new code, which replaces the former of its purpose, and sends it. Where nobody may learn whether the
 // address belongs to a customer the same is done for one that does not, with a code that never matches and a mail that
 // goes nowhere: real is false. How many are sent is for the caller to limit.
@@ -126,10 +186,29 @@ func (s *Service) sendCode(ctx context.Context, tx db.Tx, box mailbox, p purpose
 	if err := saveCode(ctx, tx, box.index, p, hash, now, now.Add(codeLifetime)); err != nil {
 		return err
 	}
-	return s.post(ctx, tx, p.template(), locale, letter{
-		To: to, Code: code.Reveal(), StaleAt: now.Add(codeLifetime),
-		Params: map[string]any{"Minutes": int(codeLifetime / time.Minute)},
-	})
+	return s.mailCode(ctx, tx, p, locale, to, code, nil, now)
+}
+
+// issueCode makes a new code of a signed-in customer, which replaces the former of its purpose.
+func (s *Service) issueCode(ctx context.Context, tx db.Tx, own mailbox, p purpose, now time.Time) (secret.Text, error) {
+	code, err := s.newCode()
+	if err != nil {
+		return code, err
+	}
+	return code, saveCode(ctx, tx, own.index, p, s.hashCode(own, p, code), now, now.Add(codeLifetime))
+}
+
+// mailCode mails a code; about are more parameters of the text.
+func (s *Service) mailCode(ctx context.Context, tx db.Tx, p purpose, locale i18n.Locale, to string, code secret.Text, about map[string]any, now time.Time) error {
+	params := map[string]any{"Minutes": int(codeLifetime / time.Minute)}
+	maps.Copy(params, about)
+	return s.post(ctx, tx, p.template(), locale, letter{To: to, Code: code.Reveal(), StaleAt: now.Add(codeLifetime), Params: params})
+}
+
+// repeats tells whether a step that is done comes again with the code that did it: its answer was lost on the way.
+func (s *Service) repeats(ctx context.Context, tx db.Tx, box mailbox, p purpose, typed secret.Text) (bool, error) {
+	code, found, err := lockCode(ctx, tx, box.index, p)
+	return found && code.usedAt != nil && code.tries < codeTries && subtle.ConstantTimeCompare(s.hashCode(box, p, typed), code.hash) == 1, err
 }
 
 // acceptCode decides about a code that was typed. It locks the address, and counts before it tells: whoever guesses in

@@ -134,6 +134,8 @@ type (
 		City            string `json:"city"`
 		PostCode        string `json:"post_code"`
 		State           string `json:"state"`
+
+		WithdrawalBlockedUntil *time.Time `json:"withdrawal_blocked_until,omitempty" doc:"No withdrawals before, after a change of credentials; left out if there is no block."`
 	}
 	sessionsResponse struct {
 		api.Success
@@ -351,6 +353,8 @@ func (s *Service) Register(a *api.API) {
 		}
 		return answer(profileResponse{api.OK(), say(ctx, "profile_updated"), userProfile(p)}), nil
 	})
+
+	s.registerCredentials(a)
 }
 
 func tokens(t Tokens, message string) TokensResponse {
@@ -372,6 +376,6 @@ func user(p Profile) SignedUser {
 func userProfile(p Profile) profileUser {
 	return profileUser{
 		SignedUser: user(p), ReferredBy: p.ReferredBy, DateOfBirth: p.DateOfBirth, UpdatedAt: p.UpdatedAt,
-		IsActive: p.Status == Active, TwoFactorEnabled: true,
+		IsActive: p.Status == Active, TwoFactorEnabled: true, WithdrawalBlockedUntil: p.WithdrawalsBlockedUntil,
 	}
 }

@@ -27,25 +27,25 @@ var (
 	sendWindow   = window{"send", 120, time.Hour}        // requests that may send mail: resend, forgotten password
 )
 
-// Per address of mail. Whatever anybody can ask for in somebody else's name is counted apart from the codes of a login,
+// Per address of mail, besides what p.window says. Whatever anybody can ask for in somebody else's name is counted apart from the codes of a login,
 // which the right password has asked for: no stranger can use those up.
 var (
-	loginCodes   = window{"codes for login", 20, time.Hour}
-	signupCodes  = window{"codes for signup", 20, time.Hour}
-	resetCodes   = window{"codes for reset", 20, time.Hour}
 	resentCodes  = window{"codes again", 20, time.Hour} // asked for without saying for what, pending or not
 	resendWindow = window{"resend", 1, resendPeriod}    // the same
 )
 
-// window is what limits how many codes of this purpose are sent to one address of mail.
+// Per new address or number, whoever asks to change to it.
+var (
+	newEmailWindow = window{"codes to a new address", 20, time.Hour}
+	newPhoneWindow = window{"codes to a new number", 5, time.Hour}
+)
+
+// window is what limits how many codes of this purpose are sent to one address of mail, or to one customer. An SMS costs money.
 func (p purpose) window() window {
-	switch p {
-	case forLogin:
-		return loginCodes
-	case forReset:
-		return resetCodes
+	if p == forNewPhone {
+		return window{"codes for " + string(p), 5, time.Hour}
 	}
-	return signupCodes
+	return window{"codes for " + string(p), 20, time.Hour}
 }
 
 // admitAddress counts a request of a network address. Its refusal is api.ErrTooManyRequests.

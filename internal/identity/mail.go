@@ -40,7 +40,8 @@ type letter struct {
 // mailAttempts spread over about four hours; a code has run out long before.
 const mailAttempts = 10
 
-func mailPlace(ref string) secret.Place {
+// jobPlace is where the sealed part of a job stands.
+func jobPlace(ref string) secret.Place {
 	return secret.Place{Table: "river_job", Column: "args", Row: ref}
 }
 
@@ -54,7 +55,7 @@ func (s *Service) post(ctx context.Context, tx db.Tx, template string, locale i1
 	if err != nil {
 		return fmt.Errorf("mail %s: parameters cannot be stored", template)
 	}
-	sealed, err := s.vault.Seal(plain, mailPlace(ref))
+	sealed, err := s.vault.Seal(plain, jobPlace(ref))
 	if err != nil {
 		return err
 	}
@@ -85,6 +86,7 @@ func (s *Service) notify(ctx context.Context, tx db.Tx, u userRow, template stri
 // RegisterJobs adds the workers of this capability.
 func (s *Service) RegisterJobs(q *jobs.Queue, sender mail.Sender) {
 	jobs.AddFunc(q, jobs.Mail, func(ctx context.Context, job mailJob) error { return s.sendMail(ctx, sender, job) })
+	jobs.AddFunc(q, jobs.Mail, s.sendText)
 }
 
 // sendMail is the worker of mailJob. It changes nothing: run again, it sends the same mail again.
@@ -95,7 +97,7 @@ func (s *Service) sendMail(ctx context.Context, sender mail.Sender, job mailJob)
 }
 
 func (s *Service) deliver(ctx context.Context, sender mail.Sender, job mailJob) (outcome string, err error) {
-	plain, err := s.vault.Open(job.Sealed, mailPlace(job.Ref))
+	plain, err := s.vault.Open(job.Sealed, jobPlace(job.Ref))
 	if err != nil {
 		return "failed", err
 	}

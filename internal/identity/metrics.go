@@ -15,6 +15,7 @@ type metrics struct {
 	lockouts *prometheus.CounterVec
 	refresh  *prometheus.CounterVec
 	mail     *prometheus.CounterVec
+	texts    *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -31,6 +32,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		lockouts: counter("ccp_identity_lockouts_total", "Lock-outs that guessing brought about, by what was guessed.", "kind"),
 		refresh:  counter("ccp_identity_refreshes_total", "Refreshes by outcome (rotated, repeated, reused, refused).", "outcome"),
 		mail:     counter("ccp_identity_mail_total", "Mail jobs by template and outcome (sent, stale, refused, failed).", "template", "outcome"),
+		texts:    counter("ccp_identity_sms_total", "SMS jobs by outcome (sent, stale, refused, failed).", "outcome"),
 	}
 }
 

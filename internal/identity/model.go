@@ -43,6 +43,15 @@ var (
 	ErrProfileText      = problem.Define("PROFILE_FIELD_INVALID", problem.Invalid)
 	ErrReasonRequired   = problem.Define("REASON_REQUIRED", problem.Invalid)
 
+	ErrOldPasswordWrong = problem.Define("OLD_PASSWORD_WRONG", problem.Invalid)
+	ErrEmailUnchanged   = problem.Define("EMAIL_UNCHANGED", problem.Invalid)
+	ErrEmailInUse       = problem.Define("EMAIL_IN_USE", problem.Invalid)
+	ErrPhoneRequired    = problem.Define("PHONE_REQUIRED", problem.Invalid)
+	ErrPhoneInvalid     = problem.Define("PHONE_INVALID", problem.Invalid)
+	ErrSMSUnavailable   = problem.Define("SMS_UNAVAILABLE", problem.Unavailable)
+	ErrRequestUnknown   = problem.Define("REQUEST_UNKNOWN", problem.Invalid) // a change that was not asked for, or too long ago
+
+	ErrTransactionPasswordWeak   = problem.Define("TRANSACTION_PASSWORD_WEAK", problem.Invalid)
 	ErrTransactionPasswordForm   = problem.Define("TRANSACTION_PASSWORD_FORM_INVALID", problem.Invalid)
 	ErrTransactionPasswordUnset  = problem.Define("TRANSACTION_PASSWORD_NOT_SET", problem.Invalid)
 	ErrTransactionPasswordWrong  = problem.Define("TRANSACTION_PASSWORD_WRONG", problem.Invalid)
@@ -129,6 +138,8 @@ type Profile struct {
 	ReferredBy   string // the inviter's referral code
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
+
+	WithdrawalsBlockedUntil *time.Time // nil: not blocked now
 }
 
 // KYCLevel is 1 for a verified customer, else 0.

@@ -461,7 +461,9 @@ func TestTextsOfProblems(t *testing.T) {
 		identity.ErrPasswordRequired, identity.ErrPasswordWeak, identity.ErrPasswordCommon, identity.ErrPasswordTooLong, identity.ErrPasswordsDiffer,
 		identity.ErrCredentials, identity.ErrPasswordLocked, identity.ErrNotVerified, identity.ErrAccountClosed, identity.ErrAccountFrozen,
 		identity.ErrUserNotFound, identity.ErrSessionNotFound, identity.ErrProfileTooLong, identity.ErrProfileText, identity.ErrReasonRequired,
-		identity.ErrTransactionPasswordForm, identity.ErrTransactionPasswordUnset, identity.ErrTransactionPasswordWrong, identity.ErrTransactionPasswordLocked,
+		identity.ErrOldPasswordWrong, identity.ErrEmailUnchanged, identity.ErrEmailInUse, identity.ErrPhoneRequired, identity.ErrPhoneInvalid,
+		identity.ErrSMSUnavailable, identity.ErrRequestUnknown, identity.ErrTransactionPasswordWeak, identity.ErrTransactionPasswordForm,
+		identity.ErrTransactionPasswordUnset, identity.ErrTransactionPasswordWrong, identity.ErrTransactionPasswordLocked,
 	} {
 		for _, l := range i18n.Locales {
 			if !texts.Has(p.TextKey()) {

@@ -70,8 +70,8 @@ func (s *Service) checkReset(ctx context.Context, client Client, box mailbox, ty
 	return err
 }
 
-// ResetPassword sets a new password with the code of ForgotPassword, ends every session of the customer and tells them by
-// mail (contract/accounts 1.11).
+// ResetPassword sets a new password with the code of ForgotPassword, ends every session of the customer, blocks withdrawals
+// and tells them by mail (contract/accounts 1.11).
 //
 // Errors: ErrEmailRequired, ErrEmailInvalid, ErrCodeRequired, ErrCodeForm, ErrPasswordsDiffer, ErrPassword…,
 // ErrCodeInvalid, ErrCodeLocked, api.ErrTooManyRequests.
@@ -115,7 +115,11 @@ func (s *Service) ResetPassword(ctx context.Context, client Client, email, code 
 		if _, err := revokeSessions(ctx, tx, u.id, endedByReset, now); err != nil {
 			return err
 		}
+		until, err := s.blockWithdrawals(ctx, tx, u.id, now)
+		if err != nil {
+			return err
+		}
 		u.locale = string(s.locale(client.Locale))
-		return s.notify(ctx, tx, u, "password_changed", map[string]any{"Time": mailTime(now)})
+		return s.notify(ctx, tx, u, "password_changed", map[string]any{"Time": mailTime(now), "Until": mailTime(until), "Everywhere": true})
 	})
 }

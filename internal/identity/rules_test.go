@@ -304,18 +304,21 @@ func TestTextsAreThoseInUse(t *testing.T) {
 			sources += string(text)
 		}
 	}
-	used := map[string]bool{"mail.footer": true}
+	used := map[string]bool{"mail.footer": true, "sms.code": true}
 	for _, m := range regexp.MustCompile(`say\(ctx, "([a-z_]+)"\)`).FindAllStringSubmatch(sources, -1) {
 		used["auth."+m[1]] = true
 	}
 	for _, m := range regexp.MustCompile(`problem\.Define\("([A-Z_]+)"`).FindAllStringSubmatch(sources, -1) {
 		used["problem."+m[1]] = true
 	}
-	templates := []string{forSignup.template(), forLogin.template(), forReset.template()}
-	for _, m := range regexp.MustCompile(`notify\(ctx, tx, u, "([a-z_]+)"|"account\.[a-z]+", "(account_[a-z]+)"`).FindAllStringSubmatch(sources, -1) {
+	var templates []string
+	for _, p := range []purpose{forSignup, forLogin, forReset, forTransactionPassword, forNewEmail, forOldEmail, forChangePhone} {
+		templates = append(templates, p.template())
+	}
+	for _, m := range regexp.MustCompile(`notify\(ctx, tx, (?:u|current), "([a-z_]+)"|"account\.[a-z]+", "(account_[a-z]+)"`).FindAllStringSubmatch(sources, -1) {
 		templates = append(templates, m[1]+m[2])
 	}
-	if len(templates) != 10 || len(used) < 42 {
+	if len(templates) != 20 || len(used) < 58 {
 		t.Errorf("found %d templates and %d texts in the sources: the search has lost its way", len(templates), len(used))
 	}
 	for _, template := range templates {

@@ -23,6 +23,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/jobs"
 	"github.com/comecomepay/comecomepay/internal/platform/problem"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
+	"github.com/comecomepay/comecomepay/internal/platform/sms"
 )
 
 // Options is what the service needs.
@@ -33,6 +34,7 @@ type Options struct {
 	Clock               clock.Clock
 	Random              io.Reader // codes, session ids; safe for concurrent use. nil: crypto/rand
 	Texts               *i18n.Texts
+	SMS                 sms.Sender // nil: nobody can change their phone number
 	Log                 *slog.Logger
 	Keys                []TokenKey       // the first signs, all are accepted; at least one, each valid (TokenKey.Validate)
 	PasswordParallelism int              // password hashes computed at once; 0: one per core
@@ -51,6 +53,7 @@ type Service struct {
 	clock         clock.Clock
 	random        io.Reader
 	texts         *i18n.Texts
+	sms           sms.Sender // may be nil
 	log           *slog.Logger
 	keys          []signingKey
 	passwordCost  *argon2id.Params
@@ -85,7 +88,7 @@ func New(o Options) *Service {
 		o.Brand = "ComeComePay"
 	}
 	return &Service{
-		db: o.DB, jobs: o.Jobs, vault: o.Vault, clock: o.Clock, random: o.Random, texts: o.Texts, log: o.Log,
+		db: o.DB, jobs: o.Jobs, vault: o.Vault, clock: o.Clock, random: o.Random, texts: o.Texts, sms: o.SMS, log: o.Log,
 		keys:         signingKeys(o.Keys),
 		passwordCost: o.PasswordCost, passwordSlots: semaphore.NewWeighted(int64(o.PasswordParallelism)),
 		dummyHash:     dummyHash(o.PasswordCost),

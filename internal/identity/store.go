@@ -11,9 +11,10 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 )
 
-// Rows are locked in this order, so that no two transactions wait for each other: the network address's rate_windows,
-// guess_counters (code, then password), one_time_codes, the mailbox's rate_windows, registrations, users, sessions,
-// transaction_passwords.
+// Rows are locked in this order, so that no two transactions wait for each other: transaction_passwords, the network address's
+// rate_windows, guess_counters (code, then password), one_time_codes, the mailbox's rate_windows, registrations, users, sessions. What hangs
+// on a signed-in customer alone (their own codes and windows, what they have pending) is guarded by their own guess counter; of several
+// counters the customer's comes last.
 
 // userRow is a row of users; personal data is still sealed.
 type userRow struct {
@@ -311,6 +312,7 @@ const (
 	endedEverywhere = "logout everywhere"
 	endedByReuse    = "refresh token reused"
 	endedByReset    = "password reset"
+	endedByChange   = "password changed"
 	endedByClosure  = "account closed"
 )
 
@@ -323,6 +325,12 @@ func revokeSession(ctx context.Context, q db.Querier, userID int64, id, why stri
 
 func revokeSessions(ctx context.Context, q db.Querier, userID int64, why string, now time.Time) (int64, error) {
 	return q.Exec(ctx, `UPDATE sessions SET revoked_at = $2, revoked_why = $3 WHERE user_id = $1 AND revoked_at IS NULL`, userID, now, why)
+}
+
+// revokeOtherSessions ends all sessions of the customer but one.
+func revokeOtherSessions(ctx context.Context, q db.Querier, userID int64, except, why string, now time.Time) error {
+	_, err := q.Exec(ctx, `UPDATE sessions SET revoked_at = $3, revoked_why = $4 WHERE user_id = $1 AND id <> $2 AND revoked_at IS NULL`, userID, except, now, why)
+	return err
 }
 
 func openSessions(ctx context.Context, q db.Querier, userID int64, now time.Time) ([]sessionRow, error) {
@@ -482,8 +490,127 @@ func recipients(ctx context.Context, q db.Querier, ids []int64) (map[int64]Recip
 	return found, err
 }
 
-// blockWithdrawals keeps the customer from withdrawing until then; nil lets them.
-func blockWithdrawals(ctx context.Context, tx db.Tx, userID int64, until *time.Time, now time.Time) error {
+// setWithdrawalBlock keeps the customer from withdrawing until then; nil lets them.
+func setWithdrawalBlock(ctx context.Context, tx db.Tx, userID int64, until *time.Time, now time.Time) error {
 	_, err := tx.Exec(ctx, `UPDATE users SET withdrawals_blocked_until = $2, updated_at = $3 WHERE id = $1`, userID, until, now)
+	return err
+}
+
+// lockTransactionPassword locks the customer's password; it tells whether there is one.
+func lockTransactionPassword(ctx context.Context, tx db.Tx, userID int64) (set bool, err error) {
+	var id int64
+	err = tx.QueryRow(ctx, `SELECT user_id FROM transaction_passwords WHERE user_id = $1`+db.ForUpdate(tx), userID).Scan(&id)
+	if errors.Is(err, db.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// setTransactionPassword puts a password in force that was pending, without failures and locks.
+func setTransactionPassword(ctx context.Context, tx db.Tx, p pendingPassword, now time.Time) error {
+	_, err := tx.Exec(ctx, `INSERT INTO transaction_passwords (user_id, salt, password_hash, set_at) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (user_id) DO UPDATE SET salt = excluded.salt, password_hash = excluded.password_hash, set_at = excluded.set_at,
+			failures = 0, failed_at = NULL, locked_until = NULL`, p.userID, p.salt, p.hash, now)
+	return err
+}
+
+func transactionPasswordStatus(ctx context.Context, q db.Querier, userID int64) (set bool, blockedUntil *time.Time, err error) {
+	err = q.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM transaction_passwords p WHERE p.user_id = u.id), u.withdrawals_blocked_until FROM users u WHERE u.id = $1`, userID).
+		Scan(&set, &blockedUntil)
+	if errors.Is(err, db.ErrNoRows) {
+		err = ErrUserNotFound
+	}
+	return set, blockedUntil, err
+}
+
+// pendingPassword is a row of pending_transaction_passwords.
+type pendingPassword struct {
+	userID      int64
+	token       []byte
+	salt        []byte
+	hash        []byte
+	expiresAt   time.Time
+	completedAt *time.Time
+}
+
+// These rows belong to a customer whose own codes are locked, see admitOwn.
+
+func savePendingPassword(ctx context.Context, tx db.Tx, p pendingPassword) error {
+	_, err := tx.Exec(ctx, `INSERT INTO pending_transaction_passwords (user_id, token_hash, salt, password_hash, expires_at) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (user_id) DO UPDATE SET token_hash = excluded.token_hash, salt = excluded.salt, password_hash = excluded.password_hash,
+			expires_at = excluded.expires_at, completed_at = NULL`, p.userID, p.token, p.salt, p.hash, p.expiresAt)
+	return err
+}
+
+func readPendingPassword(ctx context.Context, tx db.Tx, userID int64) (p pendingPassword, found bool, err error) {
+	p.userID = userID
+	err = tx.QueryRow(ctx, `SELECT token_hash, salt, password_hash, expires_at, completed_at FROM pending_transaction_passwords WHERE user_id = $1`, userID).
+		Scan(&p.token, &p.salt, &p.hash, &p.expiresAt, &p.completedAt)
+	if errors.Is(err, db.ErrNoRows) {
+		return p, false, nil
+	}
+	return p, err == nil, err
+}
+
+func completePendingPassword(ctx context.Context, tx db.Tx, userID int64, now time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE pending_transaction_passwords SET completed_at = $2 WHERE user_id = $1`, userID, now)
+	return err
+}
+
+// contactKind is what a customer changes.
+type contactKind string
+
+const (
+	contactEmail contactKind = "email"
+	contactPhone contactKind = "phone"
+)
+
+// contactChange is a row of contact_changes.
+type contactChange struct {
+	index       []byte
+	verifiedAt  *time.Time
+	completedAt *time.Time
+}
+
+func saveContactChange(ctx context.Context, tx db.Tx, userID int64, kind contactKind, index []byte, now time.Time) error {
+	_, err := tx.Exec(ctx, `INSERT INTO contact_changes (user_id, kind, contact_index, updated_at) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (user_id, kind) DO UPDATE SET contact_index = excluded.contact_index, updated_at = excluded.updated_at, verified_at = NULL, completed_at = NULL`,
+		userID, kind, index, now)
+	return err
+}
+
+func readContactChange(ctx context.Context, tx db.Tx, userID int64, kind contactKind) (c contactChange, found bool, err error) {
+	err = tx.QueryRow(ctx, `SELECT contact_index, verified_at, completed_at FROM contact_changes WHERE user_id = $1 AND kind = $2`, userID, kind).
+		Scan(&c.index, &c.verifiedAt, &c.completedAt)
+	if errors.Is(err, db.ErrNoRows) {
+		return c, false, nil
+	}
+	return c, err == nil, err
+}
+
+func markContactVerified(ctx context.Context, tx db.Tx, userID int64, kind contactKind, now time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE contact_changes SET verified_at = $3, updated_at = $3 WHERE user_id = $1 AND kind = $2`, userID, kind, now)
+	return err
+}
+
+func markContactCompleted(ctx context.Context, tx db.Tx, userID int64, kind contactKind, now time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE contact_changes SET completed_at = $3, updated_at = $3 WHERE user_id = $1 AND kind = $2`, userID, kind, now)
+	return err
+}
+
+// setEmail moves a customer to another address. It fails with a unique violation if somebody else has it.
+func setEmail(ctx context.Context, tx db.Tx, userID int64, index, sealed []byte, now time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE users SET email_index = $2, email = $3, updated_at = $4 WHERE id = $1`, userID, index, sealed, now)
+	return err
+}
+
+func setPhone(ctx context.Context, tx db.Tx, userID int64, sealed []byte, now time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE users SET phone = $2, updated_at = $3 WHERE id = $1`, userID, sealed, now)
+	return err
+}
+
+// deleteCodes forgets all codes of an address, whose counter must be locked.
+func deleteCodes(ctx context.Context, tx db.Tx, index []byte) error {
+	_, err := tx.Exec(ctx, `DELETE FROM one_time_codes WHERE email_index = $1`, index)
 	return err
 }

@@ -26,6 +26,8 @@ func (s *Service) Sweep(ctx context.Context) error {
 		args               []any
 	}{
 		{"codes", "one_time_codes", `expires_at < $1`, []any{now.Add(-keepCodes)}},
+		{"transaction passwords that wait", "pending_transaction_passwords", `expires_at < $1`, []any{now.Add(-keepCodes)}},
+		{"changes of contacts", "contact_changes", `updated_at < $1`, []any{now.Add(-keepCodes)}},
 		{"registrations", "registrations", `updated_at < $1`, []any{now.Add(-keepRegistrations)}},
 		{"rate windows", "rate_windows", `started_at < $1`, []any{now.Add(-keepWindows)}},
 		{"guess counters", "guess_counters", `updated_at < $1 AND (locked_until IS NULL OR locked_until < $2)`, []any{now.Add(-guessesMemory), now}},
