@@ -18,6 +18,8 @@ const (
 	developmentPassword       = "development-pokepay-password"
 	developmentCallbackKey    = "development-callback-key"
 	developmentCallbackSecret = "development-pokepay-callback-secret"
+	developmentMerchant       = "300011"
+	developmentUdunKey        = "development-udun-api-key"
 
 	developmentWorkflow = "99999999-8888-4777-8666-555555555555"
 	developmentFrom     = "no-reply@comecomepay.test"
@@ -63,7 +65,6 @@ func developmentValues(given map[string]string) map[string]string {
 		"CCP_POKEPAY_CALLBACK_SECRET": developmentCallbackSecret,
 		"CCP_POKEPAY_ACCOUNT":         developmentAccount,
 		"CCP_POKEPAY_PASSWORD":        developmentPassword,
-		"CCP_RATE_TABLE":              "USDT=7.80,USDC=7.80,BTC=780000,ETH=27000,TRX=2.10,LTC=650,BNB=5500,USD=7.82",
 	}
 	for name, address := range developmentAddresses(Listeners{
 		HTTP:    or("CCP_HTTP_ADDR", "127.0.0.1:8010"),
@@ -125,7 +126,8 @@ func (c Config) Bound(l Listeners) Config {
 func (c Config) developmentLeftovers() []error {
 	var problems []error
 	known := map[string]bool{developmentDiditKey: true, developmentDiditSecret: true, developmentPassword: true, developmentCallbackKey: true,
-		developmentCallbackSecret: true, developmentKeyset: true, developmentHashKey: true}
+		developmentCallbackSecret: true, developmentKeyset: true, developmentHashKey: true,
+		developmentUdunKey: true}
 	for s := range c.settings() {
 		for _, text := range s.secrets() {
 			if known[text] {

@@ -27,7 +27,8 @@ func (c Config) SandboxOptions(x Extras) sandbox.Options {
 			Account: c.PokePay.Account, Password: c.PokePay.Password.Reveal(), AppID: c.PokePay.AppID, AppSecret: c.PokePay.AppSecret.Reveal(),
 			CallbackSecret: c.PokePay.CallbackSecret.Reveal(),
 		},
-		AutoApprove: c.Sandbox.KYC == "approve", Clock: x.Clock, Log: x.Log,
+		Udun:        sandbox.UdunAccount{MerchantID: developmentMerchant, APIKey: developmentUdunKey},
+		AutoApprove: c.Sandbox.KYC == "approve", AutoPay: c.Sandbox.Withdrawals == "approve", Clock: x.Clock, Log: x.Log,
 	}
 	if key := c.PokePay.CallbackKey.Reveal(); key != "" {
 		o.PokePay.CallbackPath = pokepayCallbackPath + key

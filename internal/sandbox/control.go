@@ -14,6 +14,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/sandbox/didit"
 	"github.com/comecomepay/comecomepay/internal/sandbox/fault"
 	"github.com/comecomepay/comecomepay/internal/sandbox/pokepay"
+	"github.com/comecomepay/comecomepay/internal/sandbox/udun"
 )
 
 const controlBodyLimit = 64 << 10
@@ -35,26 +36,32 @@ type call func(r *http.Request) (any, error)
 
 // controlHandler serves the control interface, for scripts and for the pages of this listener:
 //
-//	GET, DELETE        /control/inbox   the mail, see package inbox
-//	POST               /control/kyc     the issuer's or Didit's verdict
-//	GET, POST, DELETE  /control/faults  faults to inject
-//	GET, POST          /control/clock   the sandbox's time
-//	GET                /control/state   what the simulators believe
+//	GET, DELETE        /control/inbox       the mail, see package inbox
+//	POST               /control/kyc         the issuer's or Didit's verdict
+//	POST               /control/deposit     money arrives at the gateway, or gets confirmations
+//	POST               /control/withdrawal  what becomes of a withdrawal
+//	POST               /control/resend      a trade's callback once more
+//	GET, POST, DELETE  /control/faults      faults to inject
+//	GET, POST          /control/clock       the sandbox's time
+//	GET                /control/state       what the simulators believe
 //
 // Errors are {"error": <text>} with a 4xx. Requests of pages of other origins are refused.
 func (s *Server) controlHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/control/inbox", s.inbox.ControlHandler())
 	for path, calls := range map[string]map[string]call{
-		"/control/kyc":    {http.MethodPost: s.decideKYC},
-		"/control/faults": {http.MethodGet: s.listFaults, http.MethodPost: s.addFault, http.MethodDelete: s.clearFaults},
-		"/control/clock":  {http.MethodGet: s.showClock, http.MethodPost: s.moveClock},
-		"/control/state":  {http.MethodGet: s.showState},
+		"/control/kyc":        {http.MethodPost: s.decideKYC},
+		"/control/deposit":    {http.MethodPost: s.deposit},
+		"/control/withdrawal": {http.MethodPost: s.decideWithdrawal},
+		"/control/resend":     {http.MethodPost: s.resend},
+		"/control/faults":     {http.MethodGet: s.listFaults, http.MethodPost: s.addFault, http.MethodDelete: s.clearFaults},
+		"/control/clock":      {http.MethodGet: s.showClock, http.MethodPost: s.moveClock},
+		"/control/state":      {http.MethodGet: s.showState},
 	} {
 		mux.Handle(path, s.resource(calls))
 	}
 	mux.HandleFunc("/control/", func(w http.ResponseWriter, _ *http.Request) {
-		refuse(w, http.StatusNotFound, "no such path: there are /control/inbox, kyc, faults, clock and state")
+		refuse(w, http.StatusNotFound, "no such path: there are /control/inbox, kyc, deposit, withdrawal, resend, faults, clock and state")
 	})
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -201,6 +208,66 @@ func (s *Server) decideAsDidit(r *http.Request, v verdict) (any, error) {
 	return done{}, err
 }
 
+// deposit takes the body of POST /control/deposit: a new deposit, or {trade_id, confirmations} for one that waits.
+func (s *Server) deposit(r *http.Request) (any, error) {
+	var in struct {
+		TradeID string `json:"trade_id"`
+		udun.Deposit
+	}
+	if err := read(r, &in); err != nil {
+		return nil, err
+	}
+	if in.TradeID == "" {
+		trade, err := s.udun.Deposit(r.Context(), in.Deposit)
+		return trade, ofGateway(err)
+	}
+	if in.Address != "" || in.Coin != "" || in.Amount != "" {
+		return nil, invalid("trade_id adds confirmations to a deposit that is there; leave out address, coin and amount")
+	}
+	trade, err := s.udun.Confirm(r.Context(), in.TradeID, in.Confirmations)
+	return trade, ofGateway(err)
+}
+
+// decideWithdrawal takes the body of POST /control/withdrawal.
+func (s *Server) decideWithdrawal(r *http.Request) (any, error) {
+	var in struct {
+		BusinessID string `json:"business_id"`
+		Outcome    string `json:"outcome"`
+		udun.Telling
+	}
+	if err := read(r, &in); err != nil {
+		return nil, err
+	}
+	trade, err := s.udun.Decide(r.Context(), udun.Key{BusinessID: in.BusinessID}, in.Outcome, in.Telling)
+	return trade, ofGateway(err)
+}
+
+// resend takes the body of POST /control/resend.
+func (s *Server) resend(r *http.Request) (any, error) {
+	var in struct {
+		TradeID    string `json:"trade_id"`
+		BusinessID string `json:"business_id"`
+	}
+	if err := read(r, &in); err != nil {
+		return nil, err
+	}
+	trade, err := s.udun.Resend(r.Context(), udun.Key{TradeID: in.TradeID, BusinessID: in.BusinessID})
+	return trade, ofGateway(err)
+}
+
+// ofGateway turns the gateway's errors into answers.
+func ofGateway(err error) error {
+	switch {
+	case errors.Is(err, udun.ErrUnknownTrade), errors.Is(err, udun.ErrUnknownAddress):
+		return refusal{http.StatusNotFound, "the gateway knows " + err.Error()}
+	case errors.Is(err, udun.ErrDecided):
+		return refusal{http.StatusConflict, err.Error()}
+	case errors.Is(err, udun.ErrBadOutcome), errors.Is(err, udun.ErrBadDeposit), errors.Is(err, udun.ErrBadTelling):
+		return invalid("%s", err)
+	}
+	return err
+}
+
 func (s *Server) listFaults(*http.Request) (any, error) { return s.faults.Rules(), nil }
 
 func (s *Server) addFault(r *http.Request) (any, error) {
@@ -259,6 +326,7 @@ type State struct {
 	Now      time.Time            `json:"now"`
 	Sessions []didit.SessionState `json:"sessions"` // at Didit, in our account and in the issuer's, newest first
 	KYC      []pokepay.KYCState   `json:"kyc"`      // at the issuer, oldest first
+	Custody  udun.Custody         `json:"custody"`  // at the crypto gateway
 }
 
 func (s *Server) showState(r *http.Request) (any, error) {
@@ -270,5 +338,9 @@ func (s *Server) showState(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return State{Now: s.clock.Now(), Sessions: sessions, KYC: kyc}, nil
+	custody, err := s.udun.Custody(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	return State{Now: s.clock.Now(), Sessions: sessions, KYC: kyc, Custody: custody}, nil
 }

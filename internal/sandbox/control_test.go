@@ -9,6 +9,7 @@ import (
 	"net/smtp"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +28,7 @@ func options(t *testing.T, service string) sandbox.Options {
 		Addr: "127.0.0.1:0", SMTPAddr: "127.0.0.1:0", DataDir: t.TempDir(), PublicURL: service, OpsURL: "http://127.0.0.1:8012",
 		Didit:   sandbox.DiditAccount{APIKey: "key", WorkflowID: "99999999-8888-4777-8666-555555555555", WebhookSecrets: []string{"secret"}, WebhookPath: "/didit/webhook"},
 		PokePay: sandbox.PokePayAccount{Account: "ops@example.com", Password: "password", CallbackPath: "/pokepay/callback/path"},
+		Udun:    sandbox.UdunAccount{MerchantID: "300011", APIKey: "gateway-key", CallbackPath: "/udun/callback"},
 		Clock:   clock.NewFixed(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)),
 	}
 }
@@ -463,45 +465,55 @@ func TestFaultsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := map[fault.Kind][]string{} // kind -> places
+	sends := []string{"webhook", "callback"}
+	at := map[fault.Kind]map[string]int{} // kind -> provider -> calls, and provider + what it sends -> 1
 	calls := map[string]int{}
 	for _, p := range fault.Points() {
 		if !strings.Contains(string(page), "`"+p.Operation+"`") {
 			t.Errorf("operation %s is not named", p.Operation)
 		}
 		place := p.Provider
-		if p.Operation == "webhook" || p.Operation == "callback" {
-			place = p.Operation
+		if slices.Contains(sends, p.Operation) {
+			place += " " + p.Operation
 		} else {
 			calls[place]++
 		}
 		for _, k := range p.Kinds {
-			at[k] = append(at[k], place)
+			if at[k] == nil {
+				at[k] = map[string]int{}
+			}
+			at[k][place]++
 		}
 	}
-	for kind, places := range at {
-		at := map[string]int{}
-		for _, place := range places {
-			at[place]++
+	for kind, at := range at {
+		var providers, words []string
+		for _, p := range []string{"didit", "pokepay", "udun"} {
+			switch at[p] {
+			case 0:
+			case calls[p]:
+				providers = append(providers, "`"+p+"`")
+			case calls[p] - 1:
+				providers = append(providers, "`"+p+"` except `login`")
+			default:
+				t.Errorf("no words for where %s happens: %v", kind, at)
+			}
 		}
-		var words []string
-		switch {
-		case at["didit"] == calls["didit"] && at["pokepay"] == calls["pokepay"]:
-			words = append(words, "calls of both")
-		case at["didit"] == calls["didit"] && at["pokepay"] == 0:
-			words = append(words, "calls of `didit`")
-		case at["pokepay"] == calls["pokepay"] && at["didit"] == 0:
-			words = append(words, "calls of `pokepay`")
-		case at["pokepay"] == calls["pokepay"]-1 && at["didit"] == 0:
-			words = append(words, "calls of `pokepay` except `login`")
-		case at["didit"]+at["pokepay"] > 0:
-			t.Errorf("no words for where %s happens: %v", kind, at)
+		switch len(providers) {
+		case 0:
+		case 3:
+			words = append(words, "calls of all")
+		default:
+			words = append(words, "calls of "+strings.Join(providers, " and "))
 		}
 		var sent []string
-		for _, place := range []string{"webhook", "callback"} {
-			if at[place] > 0 {
-				sent = append(sent, "`"+place+"`")
-			}
+		if at["didit webhook"] > 0 {
+			sent = append(sent, "`webhook`")
+		}
+		switch {
+		case at["pokepay callback"] > 0 && at["udun callback"] > 0:
+			sent = append(sent, "`callback`")
+		case at["udun callback"] > 0:
+			sent = append(sent, "`callback` of `udun`")
 		}
 		if len(sent) > 0 {
 			words = append(words, strings.Join(sent, ", "))

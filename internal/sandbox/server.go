@@ -24,12 +24,14 @@ import (
 	"github.com/comecomepay/comecomepay/internal/sandbox/fault"
 	"github.com/comecomepay/comecomepay/internal/sandbox/inbox"
 	"github.com/comecomepay/comecomepay/internal/sandbox/pokepay"
+	"github.com/comecomepay/comecomepay/internal/sandbox/udun"
 )
 
 // Where things are on the sandbox listener. The base addresses of the clients begin with the prefixes.
 const (
 	DiditPrefix   = "/didit"
 	PokePayPrefix = "/pokepay"
+	UdunPrefix    = "/udun"
 )
 
 // issuerAccount is the owner of the sessions that the issuer opens in its own Didit account (provider/didit.md 7).
@@ -50,7 +52,9 @@ type Options struct {
 
 	Didit       DiditAccount
 	PokePay     PokePayAccount
+	Udun        UdunAccount
 	AutoApprove bool // the issuer approves by itself two seconds after the verification page is completed
+	AutoPay     bool // the gateway lets every withdrawal pass by itself, a second after each step
 
 	// Unlimited switches off the simulators' rate limits; TimeScale divides the waits between their delivery attempts (0
 	// and 1 are real time). Both are for tests that do in seconds what takes customers a day.
@@ -77,6 +81,12 @@ type PokePayAccount struct {
 	CallbackSecret    string // empty: callbacks are not signed
 }
 
+// UdunAccount is our merchant's account at the crypto gateway.
+type UdunAccount struct {
+	MerchantID, APIKey string
+	CallbackPath       string // below PublicURL, for deposits to addresses that the gateway does not know; empty: those are not told
+}
+
 // Server is a running sandbox: the simulators, the inbox, the control interface and the home page on one listener, and
 // SMTP on another. What it knows is in one SQLite file, so that it can be killed and started again.
 type Server struct {
@@ -85,6 +95,7 @@ type Server struct {
 	faults  *fault.Plan
 	didit   *didit.Simulator
 	pokepay *pokepay.Simulator
+	udun    *udun.Simulator
 	inbox   *inbox.Inbox
 	log     *slog.Logger
 
@@ -155,9 +166,20 @@ func (s *Server) open(ctx context.Context, o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.udun, err = udun.New(ctx, udun.Options{
+		DB: s.db, Clock: s.clock, Faults: s.faults, Log: o.Log, MerchantID: o.Udun.MerchantID, APIKey: o.Udun.APIKey,
+		CallbackURL: target(o.Udun.CallbackPath), Tries: callbackTries, TimeScale: o.TimeScale, AutoApprove: o.AutoPay,
+	})
+	if err != nil {
+		return nil, err
+	}
 	s.didit.OnForeign(s.tellIssuer)
 	return s.routes(o)
 }
+
+// callbackTries is how often the gateway sends a callback until somebody takes it: the service beside it may be killed and
+// started again.
+const callbackTries = 5
 
 func (s *Server) routes(o Options) (http.Handler, error) {
 	if u, err := url.Parse(o.PublicURL); err != nil || u.Host == "" {
@@ -174,6 +196,7 @@ func (s *Server) routes(o Options) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle(DiditPrefix+"/", http.StripPrefix(DiditPrefix, s.didit.Handler()))
 	mux.Handle(PokePayPrefix+"/", http.StripPrefix(PokePayPrefix, s.pokepay.Handler()))
+	mux.Handle(UdunPrefix+"/", http.StripPrefix(UdunPrefix, s.udun.Handler()))
 	mux.Handle("/inbox", s.inbox.PagesHandler())
 	mux.Handle("/inbox/", s.inbox.PagesHandler())
 	mux.Handle("/control/", s.controlHandler())
@@ -231,6 +254,7 @@ func (s *Server) run(ctx context.Context, handler http.Handler) {
 	}
 	part("didit", func() error { return s.didit.Run(ctx) })
 	part("pokepay", func() error { return s.pokepay.Run(ctx) })
+	part("udun", func() error { return s.udun.Run(ctx) })
 	part("inbox", func() error { return s.inbox.Serve(ctx, s.smtp) })
 	part("listener", func() error {
 		if err := server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
@@ -304,6 +328,9 @@ func (s *Server) Didit() *didit.Simulator { return s.didit }
 
 // PokePay is the simulated issuer.
 func (s *Server) PokePay() *pokepay.Simulator { return s.pokepay }
+
+// Udun is the simulated crypto gateway.
+func (s *Server) Udun() *udun.Simulator { return s.udun }
 
 func listenOnLoopback(ctx context.Context, address string) (net.Listener, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)

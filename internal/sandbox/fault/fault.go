@@ -34,7 +34,7 @@ const (
 	ExpiredToken    Kind = "expired_token"    // PokePay: HTTP 200 with code 401
 	RateLimited     Kind = "http_429"         // answer 429 with Retry-After
 	Forbidden       Kind = "http_403"         // Didit: bad key, or no credits
-	OddNumbers      Kind = "odd_numbers"      // PokePay: numbers as int, float or text at random
+	OddNumbers      Kind = "odd_numbers"      // numbers as int, float or text at random
 	NoRequestID     Kind = "no_request_id"    // PokePay: request_id is empty
 	RefuseInit      Kind = "refuse"           // a business error with the text of Message
 )
