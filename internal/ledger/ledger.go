@@ -20,21 +20,27 @@ import (
 type Options struct {
 	DB         db.DB
 	Clock      clock.Clock
-	Log        *slog.Logger
+	Log        *slog.Logger          // nil: nothing is logged
 	Registerer prometheus.Registerer // nil: no metrics
 }
 
 // Ledger is the book. It is safe for concurrent use, also by several processes on one database.
 type Ledger struct {
-	db    db.DB
-	clock clock.Clock
-	rules map[Kind]Rule
-	known knownAccounts
+	db      db.DB
+	clock   clock.Clock
+	log     *slog.Logger
+	metrics *metrics
+	rules   map[Kind]Rule
+	known   knownAccounts
+	queue   queue
 }
 
 // New makes the ledger.
 func New(o Options) *Ledger {
-	return &Ledger{db: o.DB, clock: o.Clock, rules: map[Kind]Rule{}}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Ledger{db: o.DB, clock: o.Clock, log: o.Log, metrics: newMetrics(o.Registerer), rules: map[Kind]Rule{}, queue: queue{most: workers(o.DB.Engine())}}
 }
 
 // Govern sets the rule of a kind, before anything of it is posted.
@@ -62,21 +68,6 @@ func proposal(t Transaction, subject []any) *Proposal {
 		p.Subject = subject[0]
 	}
 	return p
-}
-
-// Submit posts a transaction in a database transaction that it shares with others. The error of one does not touch the others.
-// If ctx ends first it is not known whether the transaction was posted: submitting it again tells.
-//
-// Errors: those of Post, ErrClosed.
-func (l *Ledger) Submit(ctx context.Context, t Transaction, subject ...any) (Posted, error) {
-	p := proposal(t, subject)
-	err := l.db.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
-		return l.round(ctx, tx, []*Proposal{p}, true)
-	})
-	if err != nil {
-		return Posted{}, err
-	}
-	return p.Posted, p.refusal
 }
 
 // Balance is an account's balance in minor units; 0 for one that was never posted to.

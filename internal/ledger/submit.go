@@ -1,0 +1,193 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/comecomepay/comecomepay/internal/platform/db"
+)
+
+const (
+	// maxRound is how many transactions are decided together at most: enough to make the common cost small, little enough that nobody
+	// waits long.
+	maxRound = 512
+	// roundTimeout is how long a round may take with everything that has to be run again.
+	roundTimeout = 30 * time.Second
+)
+
+// workers is how many rounds run at the same time: SQLite has one writer; on PostgreSQL the next round is decided while the one
+// before is being made durable.
+func workers(engine db.Engine) int {
+	if engine == db.PostgreSQL {
+		return 2
+	}
+	return 1
+}
+
+// submission is a proposal in the queue.
+type submission struct {
+	Proposal
+	state atomic.Int32 // waiting, taken or left
+	done  chan error   // what became of it: nil if it is posted
+}
+
+const (
+	waiting int32 = iota
+	taken
+	left // by the submitter, whose context has ended
+)
+
+// queue collects what is submitted while the workers are busy.
+type queue struct {
+	mu      sync.Mutex
+	list    []*submission
+	workers int // that run
+	most    int
+	closed  bool
+	running sync.WaitGroup
+}
+
+// Submit posts a transaction in a database transaction that it shares with others. What one is refused for does not touch the others.
+// If ctx ends first it is not known whether the transaction was posted: submitting it again tells. The same is done here when the
+// database does not say whether a commit has succeeded, so that a transaction may be Replayed that was submitted only once.
+//
+// Errors: those of Post, ErrClosed.
+func (l *Ledger) Submit(ctx context.Context, t Transaction, subject ...any) (Posted, error) {
+	if err := t.validate(); err != nil {
+		return Posted{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return Posted{}, err
+	}
+	s := &submission{Proposal: *proposal(t, subject), done: make(chan error, 1)}
+	if !l.enqueue(s) {
+		return Posted{}, ErrClosed
+	}
+	select {
+	case err := <-s.done:
+		l.metrics.submitted(s.Posted, err)
+		return s.Posted, err
+	case <-ctx.Done():
+		s.state.CompareAndSwap(waiting, left)
+		return Posted{}, ctx.Err()
+	}
+}
+
+func (l *Ledger) enqueue(s *submission) bool {
+	q := &l.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false
+	}
+	q.list = append(q.list, s)
+	if q.workers < q.most {
+		q.workers++
+		q.running.Go(l.work)
+	}
+	return true
+}
+
+// Close lets what was submitted be posted and refuses what comes later. If ctx ends first, its error is returned.
+func (l *Ledger) Close(ctx context.Context) error {
+	l.queue.mu.Lock()
+	l.queue.closed = true
+	l.queue.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		l.queue.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("ledger: %w", ctx.Err())
+	}
+}
+
+// work runs rounds for as long as there is something in the queue.
+func (l *Ledger) work() {
+	for {
+		round := l.queue.take()
+		if round == nil {
+			return
+		}
+		l.run(round)
+	}
+}
+
+// take is the next round, nil if there is none; the worker is gone then. No two of a round have one name: who comes second is in
+// the next one, and finds the first in the book.
+func (q *queue) take() []*submission {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var round, rest []*submission
+	names := make(map[name]bool, len(q.list))
+	for _, s := range q.list {
+		n := name{s.Kind, s.Reference}
+		switch {
+		case len(round) == maxRound || names[n]:
+			rest = append(rest, s)
+		case s.state.CompareAndSwap(waiting, taken):
+			names[n] = true
+			round = append(round, s)
+		}
+	}
+	q.list = rest
+	if round == nil {
+		q.workers--
+	}
+	return round
+}
+
+// run posts the submissions of a round. If it fails as a whole, each is run alone: one of them may have been the cause, and should
+// not be that of the others' failure. References are looked up then, so that what was posted after all is found.
+func (l *Ledger) run(round []*submission) {
+	ctx, cancel := context.WithTimeout(context.Background(), roundTimeout)
+	defer cancel()
+	began := time.Now()
+	err := l.runTogether(ctx, round, false)
+	l.metrics.ran(len(round), time.Since(began))
+	for _, s := range round {
+		alone := err
+		if err != nil {
+			alone = l.runTogether(ctx, []*submission{s}, true)
+		}
+		if alone == nil {
+			alone = s.refusal
+		}
+		if alone != nil {
+			s.Posted = Posted{}
+		}
+		s.done <- alone
+	}
+}
+
+func (l *Ledger) runTogether(ctx context.Context, round []*submission, look bool) error {
+	proposals := make([]*Proposal, len(round))
+	for i, s := range round {
+		proposals[i] = &s.Proposal
+	}
+	err := l.db.RunTx(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+		defer func() {
+			if cause := recover(); cause != nil {
+				err = fmt.Errorf("ledger: panic: %v", cause)
+				l.log.ErrorContext(ctx, "panic in a round", "cause", cause, "stack", string(debug.Stack()))
+			}
+		}()
+		if err = l.round(ctx, tx, proposals, look); errors.Is(err, errReferences) {
+			look, err = true, db.ErrRunAgain
+		}
+		return err
+	})
+	if err != nil {
+		l.log.WarnContext(ctx, "round of the ledger failed", "transactions", len(round), "error", err)
+	}
+	return err
+}
