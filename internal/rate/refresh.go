@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,8 +45,12 @@ func (s *Service) every(ctx context.Context, complaint string, act func() error)
 	}
 }
 
-// RefreshDue asks the issuer about every currency whose time has come and that no other replica asks about, all at once. The error
-// holds what failed; what did not has been kept.
+// failuresAtMost ends a round of questions: the issuer is not there, or its rates are not. The circuit breaker and the logins are those of
+// all calls to it, and rates must not be what shuts them.
+const failuresAtMost = 2
+
+// RefreshDue asks the issuer about every currency whose time has come and that no other replica asks about. The error holds what failed;
+// what did not has been kept. What was not asked any more comes again in its time.
 func (s *Service) RefreshDue(ctx context.Context) error {
 	if s.Issuer == nil {
 		return nil
@@ -59,41 +64,57 @@ func (s *Service) RefreshDue(ctx context.Context) error {
 		known[r.currency] = r
 	}
 	now := s.Clock.Now()
-	problems := make([]error, len(currencies))
-	var asking sync.WaitGroup
-	asked := false
-	for i, c := range currencies {
-		r := known[c.name]
-		if r.nextAsk.After(now) {
+	var mine []currency
+	for _, c := range currencies {
+		if known[c.name].nextAsk.After(now) {
 			continue
 		}
-		mine, err := s.store.claim(ctx, c.name, now, now.Add(s.Refresh))
+		claimed, err := s.store.claim(ctx, c.name, now, now.Add(s.Refresh))
 		if err != nil {
-			problems[i] = err
+			return err
+		}
+		if claimed {
+			mine = append(mine, c)
+		}
+	}
+	if len(mine) == 0 {
+		return nil
+	}
+	// Each round begins with another currency, so that those that fail keep none from being asked about for ever.
+	first := int(s.rounds.Add(1)-1) % len(mine)
+	var problems []error
+	failures := 0
+	for _, c := range slices.Concat(mine[first:], mine[:first]) {
+		err := s.ask(ctx, c, known[c.name].asOf != nil)
+		if err == nil {
+			continue
+		}
+		problems = append(problems, err)
+		if failed := (*provider.Error)(nil); errors.As(err, &failed) && !failed.Sent {
+			break
+		} else if failed == nil || failed.Outcome != provider.Refused {
+			failures++
+		}
+		if failures == failuresAtMost {
 			break
 		}
-		if mine {
-			asked = true
-			asking.Go(func() { problems[i] = s.ask(ctx, c, r.asOf != nil, now) })
-		}
 	}
-	asking.Wait()
-	if asked {
-		_, err = s.read(ctx)
-	}
+	_, err = s.read(ctx)
 	return errors.Join(append(problems, err)...)
 }
 
 // ask asks the issuer about a currency. The answer counts as old as the question.
-func (s *Service) ask(ctx context.Context, c currency, priced bool, now time.Time) error {
+func (s *Service) ask(ctx context.Context, c currency, priced bool) error {
+	now := s.Clock.Now()
 	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	hkd, err := s.Issuer.FXRate(asking, c.name, HKD)
-	if refused := (*provider.Error)(nil); errors.As(err, &refused) && refused.Outcome == provider.Refused && refused.Sent && !priced {
-		return errors.Join(fmt.Errorf("%s: %w", c.name, err), s.store.putOff(ctx, c.name, now.Add(max(refusedPause, s.Refresh))))
-	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.name, err)
+		err = fmt.Errorf("%s: %w", c.name, err)
+		if refused := (*provider.Error)(nil); errors.As(err, &refused) && refused.Outcome == provider.Refused && refused.Sent && !priced {
+			err = errors.Join(err, s.store.putOff(ctx, c.name, now.Add(max(refusedPause, s.Refresh))))
+		}
+		return err
 	}
 	if !c.believes(hkd) {
 		return fmt.Errorf("%s: the issuer's price of %s HKD is not believed", c.name, hkd)

@@ -34,6 +34,7 @@ type Service struct {
 	Options
 	store  store
 	memory atomic.Pointer[memory]
+	rounds atomic.Uint32 // of questions to the issuer
 	failed obs.Sparse
 	age    *prometheus.GaugeVec
 }

@@ -44,6 +44,9 @@ type issuer struct {
 	hold   map[string]chan struct{}
 	held   chan string
 	asked  map[string]int
+
+	locked   bool // refuses logins
+	loggedIn int
 }
 
 func newIssuer(t *testing.T) *issuer {
@@ -62,6 +65,13 @@ func newIssuer(t *testing.T) *issuer {
 func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	if strings.HasSuffix(r.URL.Path, "/login") {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.loggedIn++
+		if i.locked {
+			fmt.Fprint(w, `{"code":400,"data":null,"errstr":"wrong password"}`)
+			return
+		}
 		fmt.Fprint(w, `{"code":200,"data":{"token":"t"},"errstr":"SUCCESS"}`)
 		return
 	}
@@ -99,6 +109,18 @@ func (i *issuer) breaks(broken bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.broken = broken
+}
+
+func (i *issuer) refusesLogins(locked bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.locked = locked
+}
+
+func (i *issuer) logins() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.loggedIn
 }
 
 // holds keeps the next answer about a currency back until the channel is closed.
@@ -282,6 +304,41 @@ func TestBadAnswersAreNotBelieved(t *testing.T) {
 	})
 }
 
+// An issuer that fails is asked little, and no failing currency keeps the others from their turn.
+func TestFailingIssuerIsSpared(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		i := newIssuer(t)
+		r := newReplica(t, d, clock.NewFixed(beginning), i, "")
+		i.breaks(true)
+		for round := 1; round <= 8; round++ {
+			if err := r.RefreshDue(t.Context()); err == nil || i.all() != 2*round {
+				t.Errorf("round %d: asked %d times, %v", round, i.all(), err)
+			}
+			r.clock.Advance(refresh)
+		}
+		i.breaks(false)
+		for _, name := range []string{"USDT", "USDC", "BTC"} {
+			i.says(name, "garbage")
+		}
+		for range 8 {
+			_ = r.RefreshDue(t.Context())
+			r.clock.Advance(refresh)
+		}
+		for _, name := range []string{"ETH", "TRX", "LTC", "BNB", "USD"} {
+			if _, err := r.Rate(t.Context(), name, "HKD"); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+
+		i.refusesLogins(true)
+		before := i.logins()
+		fresh := newReplica(t, d, r.clock, i, "")
+		if err := fresh.RefreshDue(t.Context()); err == nil || i.logins() != before+1 {
+			t.Errorf("%d logins, %v", i.logins()-before, err)
+		}
+	})
+}
+
 // A currency that the issuer has never had is left alone for a while; one that it has had is not given up for a no.
 func TestRefusedCurrencies(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d db.DB) {
@@ -388,7 +445,7 @@ func TestRun(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d db.DB) {
 		i, c, metrics := newIssuer(t), clock.NewFixed(beginning), prometheus.NewRegistry()
 		r := newReplica(t, d, c, i, "", func(o *rate.Options) { o.Registry = metrics })
-		silent := i.holds("ETH") // holds up nothing else
+		silent := i.holds("USD") // what is known of the others counts meanwhile
 		defer close(silent)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
@@ -414,7 +471,7 @@ func TestRun(t *testing.T) {
 		c.Advance(30 * time.Second)
 		r.is("USDT", "7.8", rate.FromIssuer)
 		want := "# HELP ccp_rate_age_seconds Time since the issuer was asked for the price that it gave last.\n# TYPE ccp_rate_age_seconds gauge\n"
-		for _, name := range []string{"BNB", "BTC", "LTC", "TRX", "USD", "USDC", "USDT"} {
+		for _, name := range []string{"BNB", "BTC", "ETH", "LTC", "TRX", "USDC", "USDT"} {
 			want += fmt.Sprintf("ccp_rate_age_seconds{currency=%q} 30\n", name)
 		}
 		if err := testutil.GatherAndCompare(metrics, strings.NewReader(want), "ccp_rate_age_seconds"); err != nil {

@@ -79,6 +79,7 @@ type request struct {
 	params map[string]string // for the placeholders of the path
 	query  url.Values
 	body   any
+	once   bool // not repeated, even if that were safe
 }
 
 // call performs an operation and returns the data of its envelope, nil for null. A call that fails for its
@@ -90,7 +91,7 @@ func (c *Client) call(ctx context.Context, name string, r request) (json.RawMess
 		return nil, invalid(name, err.Error())
 	}
 	call := provider.Call{Operation: name, Method: operation.Method, URL: c.base + "/" + path, Query: r.query, Body: r.body,
-		Safe: operation.Safe, Judge: judge}
+		Safe: operation.Safe && !r.once, Judge: judge}
 	token, err := c.tokens.token(ctx, secret.Text{})
 	if err != nil {
 		return nil, loginFailed(name, err)

@@ -29,11 +29,12 @@ var (
 
 var errRate = errors.New("no rate of this pair, as a positive decimal, in the answer")
 
-// FXRate reads what one unit of src costs in dst, both as short names: USDT, HKD (provider/pokepay section 5).
+// FXRate reads what one unit of src costs in dst, both as short names: USDT, HKD (provider/pokepay section 5). It is not repeated by
+// itself: rates are asked for again and again anyway.
 //
 // Errors, all *provider.Error: Refused if PokePay says no; Unknown if there is no answer, or none that certainly holds the rate.
 func (c *Client) FXRate(ctx context.Context, src, dst string) (decimal.Decimal, error) {
-	data, err := c.call(ctx, OpFXRate, request{query: url.Values{"src_currency_code": {src}, "dst_currency_code": {dst}}})
+	data, err := c.call(ctx, OpFXRate, request{once: true, query: url.Values{"src_currency_code": {src}, "dst_currency_code": {dst}}})
 	if err != nil {
 		return decimal.Decimal{}, err
 	}

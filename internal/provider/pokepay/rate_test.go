@@ -63,6 +63,12 @@ func TestFXRateFails(t *testing.T) {
 	if _, err := page.client.FXRate(t.Context(), "USDT", "HKD"); err == nil {
 		t.Error("a page was taken for a rate")
 	}
+	failing := newTestServer(t, nil, rawAnswer(500, "text/plain", "x"))
+	if _, err := failing.client.FXRate(t.Context(), "USDT", "HKD"); err == nil {
+		t.Error("a failure was taken for a rate")
+	} else if requests, _ := failing.seen(); len(requests) != 1 {
+		t.Errorf("asked %d times", len(requests))
+	}
 	gone := make(chan struct{})
 	silent := newTestServer(t, nil, func(_ http.ResponseWriter, r *http.Request) {
 		select {
