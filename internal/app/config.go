@@ -22,6 +22,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/obs"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
 	"github.com/comecomepay/comecomepay/internal/provider/pokepay"
+	"github.com/comecomepay/comecomepay/internal/rate"
 )
 
 // Config is everything that can be set from outside. Each setting is one environment variable; its tags hold the
@@ -38,6 +39,7 @@ type Config struct {
 	Wallet    WalletConfig    `group:"Wallet"`
 	Didit     DiditConfig     `group:"Didit" intro:"Needed in channel didit. A key that is set is used in both channels."`
 	PokePay   PokePayConfig   `group:"PokePay"`
+	Rates     RatesConfig     `group:"Exchange rates" intro:"Asked of PokePay, for all replicas together."`
 	Telemetry TelemetryConfig `group:"Logs and traces"`
 	Sandbox   SandboxConfig   `group:"Sandbox" intro:"Only the command sandbox reads these, and serve in development, to find the simulators."`
 
@@ -152,6 +154,13 @@ const (
 	AuthPassword    = "password"
 	AuthApplication = "application"
 )
+
+// RatesConfig is exchange rates.
+type RatesConfig struct {
+	Table   rate.Configured `env:"CCP_RATE_TABLE" doc:"Prices in HKD that stand in where the issuer's are missing or too old, such as USDT=7.80,BTC=780000. Without one there is no rate then, and what needs one is refused."`
+	MaxAge  time.Duration   `env:"CCP_RATE_MAX_AGE" envDefault:"10m" doc:"A rate of the issuer that is older than this is not used. Must be twice CCP_RATE_REFRESH at least."`
+	Refresh time.Duration   `env:"CCP_RATE_REFRESH" envDefault:"1m" doc:"How often the issuer is asked for rates."`
+}
 
 // TelemetryConfig is what the program tells about itself.
 type TelemetryConfig struct {
@@ -376,7 +385,7 @@ func mustBe(field reflect.StructField, cause error) string {
 		return "must be DEBUG, INFO, WARN or ERROR"
 	case reflect.TypeFor[map[string]string]():
 		return "must be operation=METHOD path, separated by commas"
-	case reflect.TypeFor[TokenKeys]():
+	case reflect.TypeFor[TokenKeys](), reflect.TypeFor[rate.Configured]():
 		return cause.Error()
 	}
 	if choices := field.Tag.Get("oneof"); choices != "" {
@@ -457,6 +466,9 @@ func (c *Config) check() []error {
 	}
 	if !(c.Telemetry.OTelRatio >= 0 && c.Telemetry.OTelRatio <= 1) {
 		refuse("CCP_OTEL_SAMPLE_RATIO", "must be between 0 and 1")
+	}
+	if c.Rates.MaxAge < 2*c.Rates.Refresh {
+		refuse("CCP_RATE_MAX_AGE", "must be twice CCP_RATE_REFRESH at least")
 	}
 	if c.PokePay.AreaCode < 1 || c.PokePay.AreaCode > 999_999 {
 		refuse("CCP_POKEPAY_AREA_CODE", "must be a calling code, such as 852")

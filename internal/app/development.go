@@ -65,6 +65,7 @@ func developmentValues(given map[string]string) map[string]string {
 		"CCP_POKEPAY_CALLBACK_SECRET": developmentCallbackSecret,
 		"CCP_POKEPAY_ACCOUNT":         developmentAccount,
 		"CCP_POKEPAY_PASSWORD":        developmentPassword,
+		"CCP_RATE_TABLE":              "USDT=7.80,USDC=7.80,BTC=780000,ETH=27000,TRX=2.10,LTC=650,BNB=5500,USD=7.82",
 	}
 	for name, address := range developmentAddresses(Listeners{
 		HTTP:    or("CCP_HTTP_ADDR", "127.0.0.1:8010"),
