@@ -35,10 +35,10 @@ CREATE TABLE wallet_entries (
 CREATE TABLE wallet_history_pages (
     session_id       TEXT NOT NULL,
     page_size        INTEGER NOT NULL,
-    filter           TEXT NOT NULL,                  -- digest; empty: everything
+    filter           TEXT NOT NULL,                  -- what was chosen, as a digest; empty: everything
     newest           BIGINT NOT NULL,
     taken_at         TIMESTAMPTZ NOT NULL,
-    PRIMARY KEY (session_id, page_size, filter)
+    PRIMARY KEY (session_id, page_size)
 );
 CREATE INDEX wallet_history_pages_taken_at ON wallet_history_pages (taken_at);
 
@@ -49,13 +49,23 @@ CREATE TABLE wallet_addresses (
     main_coin_type   TEXT NOT NULL,                  -- the chain, as the gateway numbers it
     address          TEXT,                           -- as the gateway wrote it; NULL: asked for, not there yet
     address_key      TEXT,                           -- as it is compared: EVM addresses in lower case
-    asked_until      TIMESTAMPTZ,                    -- lease of whoever asks the gateway
+    asked_until      TIMESTAMPTZ,                    -- lease of the job that asks the gateway, or is about to
     created_at       TIMESTAMPTZ NOT NULL,
     UNIQUE (user_id, main_coin_type),
     UNIQUE (main_coin_type, address_key)
 );
 
+-- What the gateway's list of coins says about each of ours.
+CREATE TABLE gateway_coins (
+    coin             TEXT NOT NULL PRIMARY KEY,
+    state            TEXT NOT NULL,                  -- usable, missing, mismatched
+    symbol           TEXT NOT NULL,
+    logo             TEXT NOT NULL,
+    checked_at       TIMESTAMPTZ NOT NULL
+);
+
 -- +goose Down
+DROP TABLE gateway_coins;
 DROP TABLE wallet_addresses;
 DROP TABLE wallet_history_pages;
 DROP TABLE wallet_entries;

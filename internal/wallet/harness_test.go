@@ -3,12 +3,14 @@ package wallet_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -19,6 +21,7 @@ import (
 
 	"github.com/alexedwards/argon2id"
 	"github.com/shopspring/decimal"
+	_ "modernc.org/sqlite"
 
 	"github.com/comecomepay/comecomepay/internal/api"
 	"github.com/comecomepay/comecomepay/internal/identity"
@@ -31,6 +34,11 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/mail"
 	"github.com/comecomepay/comecomepay/internal/platform/money"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
+	"github.com/comecomepay/comecomepay/internal/provider"
+	"github.com/comecomepay/comecomepay/internal/provider/udun"
+	"github.com/comecomepay/comecomepay/internal/rate"
+	"github.com/comecomepay/comecomepay/internal/sandbox/fault"
+	simudun "github.com/comecomepay/comecomepay/internal/sandbox/udun"
 	"github.com/comecomepay/comecomepay/internal/wallet"
 )
 
@@ -56,11 +64,67 @@ type world struct {
 	queue  *jobs.Queue
 	vault  *secret.Vault
 	post   *postOffice
+	udun   *gateway // nil without withGateway
 	url    string
 }
 
-// newWorld builds a world. change may alter what the wallet is made of.
-func newWorld(t testing.TB, d db.DB, change ...func(*wallet.Options)) *world {
+// setting changes what a world is made of.
+type setting func(w *world, o *wallet.Options)
+
+// gateway is the simulated gateway on a listener of its own.
+type gateway struct {
+	*simudun.Simulator
+	faults *fault.Plan
+	calls  atomic.Int64 // for new addresses, that reached it
+	url    string       // base address
+}
+
+// withGateway puts a gateway beside the wallet. change may alter it; nil: nothing.
+func withGateway(change func(*simudun.Options)) setting {
+	return func(w *world, o *wallet.Options) {
+		g := &gateway{faults: &fault.Plan{}}
+		books, err := sql.Open("sqlite", "file:"+filepath.Join(w.t.TempDir(), "udun.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)&_pragma=foreign_keys(1)&_txlock=immediate")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		books.SetMaxOpenConns(1)
+		settings := simudun.Options{DB: books, Clock: w.clock, Faults: g.faults, MerchantID: "300011", APIKey: "key-of-the-tests"}
+		if change != nil {
+			change(&settings)
+		}
+		if g.Simulator, err = simudun.New(context.Background(), settings); err != nil {
+			w.t.Fatal(err)
+		}
+		handler := http.StripPrefix("/udun", g.Handler())
+		server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/address/create") {
+				g.calls.Add(1)
+			}
+			handler.ServeHTTP(rw, r)
+		}))
+		ctx, cancel := context.WithCancel(context.Background())
+		var running sync.WaitGroup
+		running.Go(func() { _ = g.Run(ctx) })
+		w.t.Cleanup(func() {
+			cancel()
+			running.Wait()
+			server.Close()
+			_ = books.Close()
+		})
+		client, err := udun.NewClient(udun.Config{BaseURL: server.URL + "/udun", MerchantID: settings.MerchantID, APIKey: secret.NewText(settings.APIKey),
+			CallURL: "http://127.0.0.1:1/yudun/callback", Clock: w.clock, Limits: provider.Limits{
+				Timeout: time.Minute, Attempts: 2, Backoff: 5 * time.Millisecond, MaxBackoff: 10 * time.Millisecond, BreakerDelay: 10 * time.Millisecond,
+			}})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		g.url = server.URL + "/udun"
+		w.udun, o.Gateway.Client = g, client
+	}
+}
+
+// newWorld builds a world.
+func newWorld(t testing.TB, d db.DB, settings ...setting) *world {
 	t.Helper()
 	w := &world{t: t, db: d, clock: clock.NewFixed(beginning), post: &postOffice{}}
 	keyset, err := secret.NewKeyset()
@@ -89,10 +153,12 @@ func newWorld(t testing.TB, d db.DB, change ...func(*wallet.Options)) *world {
 		t.Fatal(err)
 	}
 	o := wallet.Options{DB: d, Jobs: w.queue, Ledger: w.ledger, Customers: w.people, Vault: w.vault, Clock: w.clock, Texts: texts, Log: quiet, Coins: coins}
-	for _, c := range change {
-		c(&o)
+	for _, set := range settings {
+		set(w, &o)
 	}
 	w.Service = wallet.New(o)
+	w.RegisterJobs(w.queue)
+	w.people.OnCreated(w.Service.Open)
 	edge := api.New(api.Options{
 		DB: d, Vault: w.vault, Clock: w.clock, Texts: texts, Log: quiet, CheckToken: w.people.CheckToken,
 		DefaultLocale: i18n.English, SpareLoopback: true, CallerRate: 1e6, Version: "test", Timeout: 2 * time.Minute,
@@ -116,10 +182,10 @@ func newWorld(t testing.TB, d db.DB, change ...func(*wallet.Options)) *world {
 }
 
 // each runs a test on both engines.
-func each(t *testing.T, test func(t *testing.T, w *world), change ...func(*wallet.Options)) {
+func each(t *testing.T, test func(t *testing.T, w *world), settings ...setting) {
 	t.Helper()
 	t.Parallel()
-	dbtest.Each(t, func(t *testing.T, d db.DB) { test(t, newWorld(t, d, change...)) })
+	dbtest.Each(t, func(t *testing.T, d db.DB) { test(t, newWorld(t, d, settings...)) })
 }
 
 type postOffice struct {
@@ -146,8 +212,17 @@ func (p *postOffice) to(address string) []mail.Message {
 	return list
 }
 
-// prices of coins in USDT.
+// prices of coins in USDT, and of one USDT in HKD.
 type prices map[string]string
+
+// Rate implements wallet.Prices.
+func (p prices) Rate(_ context.Context, from, to string) (rate.Quote, error) {
+	text, ok := p[to]
+	if !ok || from != "USDT" {
+		return rate.Quote{}, rate.ErrUnavailable
+	}
+	return rate.Quote{From: from, To: to, Rate: decimal.RequireFromString(text)}, nil
+}
 
 // InUSDT implements wallet.Prices.
 func (p prices) InUSDT(_ context.Context, coin string) (decimal.Decimal, bool) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/comecomepay/comecomepay/internal/platform/money"
 	"github.com/comecomepay/comecomepay/internal/platform/problem"
+	"github.com/comecomepay/comecomepay/internal/rate"
 )
 
 // Problems that several use cases of this capability share.
@@ -25,11 +26,15 @@ var (
 	ErrPriceUnavailable    = problem.Define("PRICE_UNAVAILABLE", problem.Unavailable) // limits cannot be kept without one
 )
 
-// Prices tells what one unit of a coin is worth in USDT. It is asked on the way of every payment and therefore answers from
-// memory. ok is false if there is no price that may be used.
+// Prices tells what coins are worth. It is asked on the way of every payment and therefore answers from memory. *rate.Service is one.
 type Prices interface {
+	// InUSDT is what one unit of a coin is worth in USDT; ok is false if there is no price that may be used.
 	InUSDT(ctx context.Context, coin string) (price decimal.Decimal, ok bool)
+	Rate(ctx context.Context, from, to string) (rate.Quote, error)
 }
+
+// verified is the word of identity for a customer whose verification stands.
+const verified = "verified"
 
 // Limits bound what one customer sends, by value in millionths of a USDT. 0 is no limit.
 type Limits struct {
@@ -93,15 +98,9 @@ func (s *Service) worth(ctx context.Context, c Coin, units int64) int64 {
 	if c.stable() && c.Scale == usdtScale {
 		return units
 	}
-	price := decimal.NewFromInt(1)
-	if !c.stable() {
-		var ok bool
-		if s.Prices == nil {
-			return unpriced
-		}
-		if price, ok = s.Prices.InUSDT(ctx, c.Code); !ok {
-			return unpriced
-		}
+	price, ok := s.price(ctx, c)
+	if !ok {
+		return unpriced
 	}
 	value := c.Decimal(units).Mul(price).Shift(usdtScale).Ceil().BigInt()
 	if !value.IsInt64() {

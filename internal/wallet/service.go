@@ -13,6 +13,7 @@ import (
 
 	"github.com/comecomepay/comecomepay/internal/identity"
 	"github.com/comecomepay/comecomepay/internal/ledger"
+	"github.com/comecomepay/comecomepay/internal/platform/cases"
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
@@ -34,6 +35,7 @@ type Options struct {
 	Registerer prometheus.Registerer // nil: no metrics
 	Coins      []Coin                // in the order that customers see them
 	Prices     Prices                // nil: only USDT has a price
+	Gateway    GatewayOptions
 
 	TransferLimits LimitsByLevel // of what customers send to each other
 }
@@ -42,9 +44,19 @@ type Options struct {
 type Service struct {
 	Options
 	store  store
+	gate   *gate
+	cases  cases.Book
 	byName map[string]Coin
+	listed map[string]listed // the whole catalogue, by name
+	terms  atomic.Pointer[termsMemory]
 
 	newestCustomer atomic.Int64 // an id that is known to be taken
+}
+
+// listed is a coin of the catalogue, whether customers see it or not, with its place there, from 1: its id, for ever.
+type listed struct {
+	Coin
+	id int
 }
 
 // New makes the service.
@@ -55,9 +67,14 @@ func New(o Options) *Service {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{Options: o, store: store{o.DB}, byName: map[string]Coin{}}
+	s := &Service{store: store{o.DB}, gate: newGate(&o), cases: cases.NewBook(o.DB, o.Clock), byName: map[string]Coin{}, listed: map[string]listed{}}
+	s.Options = o
+	for i, c := range Catalogue(DefaultBSC) {
+		s.listed[c.Code] = listed{c, i + 1}
+	}
 	for _, c := range o.Coins {
 		s.byName[c.Code] = c
+		s.listed[c.Code] = listed{c, s.listed[c.Code].id}
 	}
 	if o.Ledger != nil {
 		o.Ledger.Govern(KindTransfer, transferRule{s})

@@ -4,10 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/comecomepay/comecomepay/internal/identity"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 )
 
@@ -130,4 +134,168 @@ func recordTransfersInLite(ctx context.Context, tx db.Tx, entries []Entry, custo
 		}
 	}
 	return nil
+}
+
+// standing confirms a session and reads the customer's deposit addresses by main coin type, those included that are only asked for.
+func (s store) standing(ctx context.Context, c identity.Customer) (st identity.Standing, createdAt time.Time, addresses map[string]depositAddress, err error) {
+	rows, err := s.db.Query(ctx, `SELECT `+identity.StandingColumns+`, u.created_at, COALESCE(a.main_coin_type, ''), COALESCE(a.address, ''), a.asked_until
+		FROM `+identity.StandingFrom+` LEFT JOIN wallet_addresses a ON a.user_id = u.id`, c.ID, c.SessionID)
+	if err != nil {
+		return st, createdAt, nil, err
+	}
+	defer rows.Close()
+	addresses = map[string]depositAddress{}
+	for rows.Next() {
+		var chain string
+		var a depositAddress
+		var created *time.Time
+		if err := rows.Scan(append(st.Dest(), &created, &chain, &a.address, &a.askedUntil)...); err != nil {
+			return st, createdAt, nil, err
+		}
+		if created != nil {
+			createdAt = *created
+		}
+		addresses[chain] = a
+	}
+	return st, createdAt, addresses, rows.Err()
+}
+
+func (s store) addCustomer(ctx context.Context, tx db.Tx, userID int64) error {
+	_, err := tx.Exec(ctx, `INSERT INTO wallet_customers (user_id) VALUES ($1) ON CONFLICT (user_id) DO NOTHING`, userID)
+	return err
+}
+
+// wantAddress marks that the customer's address on a chain is about to be asked for, until a moment. It returns 0 if it is there, or
+// somebody else is about to ask.
+func (s store) wantAddress(ctx context.Context, tx db.Tx, userID int64, chain string, now, until time.Time) (int64, error) {
+	return tx.Exec(ctx, `INSERT INTO wallet_addresses (user_id, main_coin_type, asked_until, created_at) VALUES ($1, $2, $4, $3)
+		ON CONFLICT (user_id, main_coin_type) DO UPDATE SET asked_until = excluded.asked_until
+		WHERE wallet_addresses.address IS NULL AND (wallet_addresses.asked_until IS NULL OR wallet_addresses.asked_until <= $3)`, userID, chain, now, until)
+}
+
+// claimAddress takes the lease of asking the gateway for an address: from the job in the queue that it was given to, or from whoever
+// let it run out. false: the address is there, or somebody else is asking.
+func (s store) claimAddress(ctx context.Context, userID int64, chain string, now, queued, lease time.Time) (bool, error) {
+	n, err := s.db.Exec(ctx, `UPDATE wallet_addresses SET asked_until = $5 WHERE user_id = $1 AND main_coin_type = $2 AND address IS NULL
+		AND (asked_until IS NULL OR asked_until <= $3 OR asked_until = $4)`, userID, chain, now, queued, lease)
+	return n == 1, err
+}
+
+// deferAddress turns a lease that is still held into another one: until then nobody asks but who knows it.
+func (s store) deferAddress(ctx context.Context, q db.Querier, userID int64, chain string, lease, until time.Time) error {
+	_, err := q.Exec(ctx, `UPDATE wallet_addresses SET asked_until = $4 WHERE user_id = $1 AND main_coin_type = $2 AND address IS NULL AND asked_until = $3`,
+		userID, chain, lease, until)
+	return err
+}
+
+// keepAddress gives the customer an address for ever, unless they have one on the chain: the first one to be kept stays. A unique
+// violation says that it is another customer's.
+func (s store) keepAddress(ctx context.Context, tx db.Tx, userID int64, chain, address, key string) (bool, error) {
+	n, err := tx.Exec(ctx, `UPDATE wallet_addresses SET address = $3, address_key = $4, asked_until = NULL WHERE user_id = $1 AND main_coin_type = $2 AND address IS NULL`,
+		userID, chain, address, key)
+	return n == 1, err
+}
+
+func (s store) coinTerms(ctx context.Context) (map[string]coinTerms, error) {
+	rows, err := s.db.Query(ctx, `SELECT coin, state, symbol, logo FROM gateway_coins`)
+	terms := map[string]coinTerms{}
+	_, err = db.Collect(rows, err, func(row db.Row) (coin string, err error) {
+		var t coinTerms
+		err = row.Scan(&coin, (*string)(&t.state), &t.symbol, &t.logo)
+		terms[coin] = t
+		return coin, err
+	})
+	return terms, err
+}
+
+func (s store) saveCoinTerms(ctx context.Context, tx db.Tx, coin string, t coinTerms, now time.Time) error {
+	_, err := tx.Exec(ctx, `INSERT INTO gateway_coins (coin, state, symbol, logo, checked_at) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (coin) DO UPDATE SET state = excluded.state, symbol = excluded.symbol, logo = excluded.logo, checked_at = excluded.checked_at`,
+		coin, string(t.state), t.symbol, t.logo, now)
+	return err
+}
+
+// historyStanding confirms a session and reads how many lines the customer's history has, and which was the newest when the session
+// turned to the first page of this size and choice; 0: never.
+func (s store) historyStanding(ctx context.Context, c identity.Customer, size int64, filter string) (st identity.Standing, entries, newest int64, err error) {
+	err = s.db.QueryRow(ctx, `SELECT `+identity.StandingColumns+`, COALESCE(w.entries, 0), COALESCE(p.newest, 0) FROM `+identity.StandingFrom+`
+		LEFT JOIN wallet_customers w ON w.user_id = u.id LEFT JOIN wallet_history_pages p ON p.session_id = s.id AND p.page_size = $3 AND p.filter = $4`,
+		c.ID, c.SessionID, size, filter).Scan(append(st.Dest(), &entries, &newest)...)
+	return st, entries, newest, err
+}
+
+const entryColumns = `user_id, number, type, status, coin, amount, fee, counterparty, description, address, tx_hash, reference, source, source_id, created_at, completed_at`
+
+func scanEntry(row db.Row) (e Entry, err error) {
+	err = row.Scan(&e.UserID, &e.Number, &e.Type, &e.Status, &e.Coin, &e.Amount, &e.Fee, &e.Counterparty, &e.Description, &e.Address, &e.TxHash,
+		&e.Reference, &e.Source, &e.SourceID, &e.CreatedAt, &e.CompletedAt)
+	return e, err
+}
+
+// entriesBetween are the lines of a customer's history above one number up to another one, newest first.
+func (s store) entriesBetween(ctx context.Context, userID, above, upTo int64) ([]Entry, error) {
+	if upTo < 1 {
+		return nil, nil
+	}
+	rows, err := s.db.Query(ctx, `SELECT `+entryColumns+` FROM wallet_entries WHERE user_id = $1 AND number > $2 AND number <= $3 ORDER BY number DESC`, userID, above, upTo)
+	return db.Collect(rows, err, scanEntry)
+}
+
+// chosenEntries are the lines of a customer's history up to a number that fit a choice, newest first, from the one after skip on, and
+// how many fit in all. It reads all lines of the customer.
+func (s store) chosenEntries(ctx context.Context, userID int64, q HistoryQuery, newest, skip int64) (list []Entry, total int64, err error) {
+	where, args := ` FROM wallet_entries WHERE user_id = $1 AND number <= $2`, []any{userID, newest}
+	add := func(condition string, values ...any) {
+		for _, v := range values {
+			args = append(args, v)
+			condition = strings.Replace(condition, "?", "$"+strconv.Itoa(len(args)), 1)
+		}
+		where += " AND " + condition
+	}
+	if len(q.Types) > 0 {
+		values := make([]any, len(q.Types))
+		for i, t := range q.Types {
+			values[i] = t
+		}
+		add("type IN ("+strings.TrimSuffix(strings.Repeat("?, ", len(values)), ", ")+")", values...)
+	}
+	if q.Status != "" {
+		add("status = ?", q.Status)
+	}
+	if q.Coin != "" {
+		add("coin = ?", q.Coin)
+	}
+	if !q.From.IsZero() {
+		add("created_at >= ?", q.From)
+	}
+	if !q.Until.IsZero() {
+		add("created_at < ?", q.Until)
+	}
+	if err := s.db.QueryRow(ctx, `SELECT COUNT(*)`+where, args...).Scan(&total); err != nil || skip >= total {
+		return nil, total, err
+	}
+	args = append(args, q.Size, skip)
+	rows, err := s.db.Query(ctx, fmt.Sprintf(`SELECT `+entryColumns+where+` ORDER BY number DESC LIMIT $%d OFFSET $%d`, len(args)-1, len(args)), args...)
+	list, err = db.Collect(rows, err, scanEntry)
+	return list, total, err
+}
+
+func (s store) rememberPage(ctx context.Context, sessionID string, size int64, filter string, newest int64, now time.Time) error {
+	_, err := s.db.Exec(ctx, `INSERT INTO wallet_history_pages (session_id, page_size, filter, newest, taken_at) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (session_id, page_size) DO UPDATE SET filter = excluded.filter, newest = excluded.newest, taken_at = excluded.taken_at`,
+		sessionID, size, filter, newest, now)
+	return err
+}
+
+func (s store) dropPages(ctx context.Context, before time.Time) error {
+	return db.Sweep(ctx, s.db, "wallet_history_pages", `taken_at < $1`, before)
+}
+
+// addressesOf are the deposit addresses that a customer has.
+func (s store) addressesOf(ctx context.Context, userID int64) ([]DepositAddress, error) {
+	rows, err := s.db.Query(ctx, `SELECT id, main_coin_type, address, address_key, created_at FROM wallet_addresses WHERE user_id = $1 AND address IS NOT NULL ORDER BY id`, userID)
+	return db.Collect(rows, err, func(row db.Row) (a DepositAddress, err error) {
+		err = row.Scan(&a.ID, &a.Chain.MainCoin, &a.Address.Text, &a.Address.Key, &a.CreatedAt)
+		return a, err
+	})
 }

@@ -191,7 +191,7 @@ func (r transferRule) Open(ctx context.Context, tx db.Tx, proposals []*ledger.Pr
 			continue
 		}
 		t := p.Subject.(*transferRequest)
-		t.verified = verdicts[i].KYCStatus == "verified"
+		t.verified = verdicts[i].KYCStatus == verified
 		ids = append(ids, t.try.Customer.ID, t.to)
 	}
 	round := &transferRound{transferRule: r, tx: tx, day: dayOf(r.Clock.Now().Unix())}

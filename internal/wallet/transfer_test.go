@@ -245,7 +245,7 @@ func TestGuessesInParallel(t *testing.T) {
 }
 
 func TestTransferLimits(t *testing.T) {
-	limits := func(o *wallet.Options) {
+	limits := func(_ *world, o *wallet.Options) {
 		o.TransferLimits = wallet.LimitsByLevel{
 			Unverified: wallet.Limits{Operation: 100_000_000, Day: 150_000_000},
 			Verified:   wallet.Limits{Operation: 1000_000_000},
@@ -291,7 +291,7 @@ func TestTransferLimits(t *testing.T) {
 
 // The limit of a day holds to the unit, whatever comes at once.
 func TestDayLimitInParallel(t *testing.T) {
-	limits := func(o *wallet.Options) {
+	limits := func(_ *world, o *wallet.Options) {
 		o.TransferLimits.Unverified = wallet.Limits{Day: 100_000_000}
 	}
 	each(t, func(t *testing.T, w *world) {
