@@ -451,6 +451,7 @@ func TestPages(t *testing.T) {
 	s := startSandbox(t, options(t, "http://127.0.0.1:8010"))
 	for path, says := range map[string]string{
 		"/": s.SMTPAddr(), "/walk/walk.js": "addEventListener", "/inbox": "<html", "/inbox/style.css": "{", "/pokepay/desk": "<html",
+		"/udun/desk": "<html",
 	} {
 		if a := ask(t, s, "GET", path, ""); a.status != 200 || !strings.Contains(a.text, says) {
 			t.Errorf("%s: %d, %q is missing", path, a.status, says)

@@ -37,7 +37,7 @@ func TestHomePage(t *testing.T) {
 		t.Fatalf("status %d", w.Code)
 	}
 	for _, want := range []string{
-		`href="/inbox"`, `href="/pokepay/desk"`, `href="http://127.0.0.1:8010/docs"`, `href="http://127.0.0.1:8012/metrics"`,
+		`href="/inbox"`, `href="/pokepay/desk"`, `href="/udun/desk"`, `href="http://127.0.0.1:8010/docs"`, `href="http://127.0.0.1:8012/metrics"`,
 		`href="/control/state"`, "127.0.0.1:8025", "/home/a &#34;b&#34; &lt;c&gt;", "pokepay, the issuer waits",
 		"API=http://127.0.0.1:8010/api/v1", "SANDBOX=http://127.0.0.1:8011",
 	} {

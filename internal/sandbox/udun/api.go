@@ -59,6 +59,9 @@ func (s *Simulator) Handler() http.Handler {
 	mux.Handle("POST /mch/support-coins", s.operation(opSupportCoins, false, s.supportCoins))
 	mux.Handle("POST /mch/check/address", s.operation(opCheckAddress, true, s.checkAddress))
 	mux.Handle("POST /mch/exist/address", s.operation(opExistAddress, true, s.existAddress))
+	mux.HandleFunc("GET /desk", s.showDesk)
+	// The desk decides about money: another website open in the same browser must not press its buttons.
+	mux.Handle("POST /desk", http.NewCrossOriginProtection().Handler(http.HandlerFunc(s.actAtDesk)))
 	return mux
 }
 
@@ -158,7 +161,7 @@ func (p parameters) text(name string) string {
 	if err != nil {
 		return ""
 	}
-	return trimmed(text)
+	return strings.TrimSpace(text)
 }
 
 // timestamps are seconds or milliseconds.

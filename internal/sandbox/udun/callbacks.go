@@ -407,9 +407,15 @@ func (s *Simulator) recordDelivery(ctx context.Context, c callback, failure erro
 	})
 }
 
-// callbackCounts sums up the callbacks by their trade's number.
-func callbackCounts(ctx context.Context, q querier) (map[int64]CallbackCounts, error) {
-	rows, err := q.QueryContext(ctx, `SELECT trade, state, count(*), sum(attempts) FROM udun_callbacks GROUP BY trade, state`)
+// callbacksOf sums up the callbacks of one trade.
+func callbacksOf(ctx context.Context, q querier, number int64) (CallbackCounts, error) {
+	counts, err := callbackCounts(ctx, q, `SELECT trade, state, count(*), sum(attempts) FROM udun_callbacks WHERE trade = $1 GROUP BY trade, state`, number)
+	return counts[number], err
+}
+
+// callbackCounts sums up callbacks by their trade's number; query gives trade, state, number and tries.
+func callbackCounts(ctx context.Context, q querier, query string, args ...any) (map[int64]CallbackCounts, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -375,18 +374,14 @@ type Custody struct {
 func (s *Simulator) Custody(ctx context.Context) (Custody, error) {
 	all := Custody{Addresses: []AddressState{}, Trades: []TradeState{}}
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		for _, c := range coins {
-			balance, err := balanceOf(ctx, tx, c)
-			if err != nil {
-				return err
-			}
-			all.Balances = append(all.Balances, BalanceState{Coin: c.name, MainCoinType: c.chain.mainCoinType, CoinType: c.coinType, Decimals: c.decimals,
-				Balance: ownUnit(balance, c.decimals), BaseUnits: balance.String()})
+		var err error
+		if all.Balances, err = balances(ctx, tx); err != nil {
+			return err
 		}
 		if err := all.readAddresses(ctx, tx); err != nil {
 			return err
 		}
-		counts, err := callbackCounts(ctx, tx)
+		counts, err := callbackCounts(ctx, tx, `SELECT trade, state, count(*), sum(attempts) FROM udun_callbacks GROUP BY trade, state`)
 		if err != nil {
 			return err
 		}
@@ -402,6 +397,19 @@ func (s *Simulator) Custody(ctx context.Context) (Custody, error) {
 		return Custody{}, fmt.Errorf("simulated udun: %w", err)
 	}
 	return all, nil
+}
+
+// balances lists the custody balances of all coins.
+func balances(ctx context.Context, q querier) (list []BalanceState, err error) {
+	for _, c := range coins {
+		balance, err := balanceOf(ctx, q, c)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, BalanceState{Coin: c.name, MainCoinType: c.chain.mainCoinType, CoinType: c.coinType, Decimals: c.decimals,
+			Balance: ownUnit(balance, c.decimals), BaseUnits: balance.String()})
+	}
+	return list, nil
 }
 
 func (all *Custody) readAddresses(ctx context.Context, q querier) error {
@@ -431,6 +439,3 @@ func rawStatuses(list []int) bool {
 	}
 	return true
 }
-
-// trimmed is a text without spaces around it.
-func trimmed(text string) string { return strings.TrimSpace(text) }
