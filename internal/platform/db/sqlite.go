@@ -24,6 +24,7 @@ type Lite struct {
 	writer *sql.DB
 	reader *sql.DB
 	reads  prepared // on reader
+	writes repeated // on writer
 }
 
 var _ DB = (*Lite)(nil)
@@ -152,6 +153,56 @@ func (p *prepared) get(ctx context.Context, query string) (*sql.Stmt, error) {
 	return stmt, nil
 }
 
+// repeated keeps those statements of the writer compiled that are used again and again. They are compiled between transactions: the
+// one connection is not free within. Texts that differ each time never come that far, and the rest has room for a whole program's.
+type repeated struct {
+	mu    sync.Mutex
+	seen  map[string]int
+	due   []string
+	stmts map[string]*sql.Stmt
+}
+
+const (
+	repetitions = 8
+	maxRepeated = 500
+)
+
+// get is the compiled statement, nil if there is none.
+func (r *repeated) get(query string) *sql.Stmt {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if stmt := r.stmts[query]; stmt != nil {
+		return stmt
+	}
+	if r.seen == nil || len(r.seen) >= 4*maxRepeated {
+		r.seen = map[string]int{}
+	}
+	if r.seen[query]++; r.seen[query] == repetitions && len(r.stmts)+len(r.due) < maxRepeated {
+		r.due = append(r.due, query)
+	}
+	return nil
+}
+
+// prepare compiles what is due. It only saves time: a statement that cannot be compiled now is run as it was before.
+func (r *repeated) prepare(ctx context.Context, writer *sql.DB) {
+	r.mu.Lock()
+	due := r.due
+	r.due = nil
+	r.mu.Unlock()
+	for _, query := range due {
+		stmt, err := writer.PrepareContext(ctx, query)
+		if err != nil {
+			continue
+		}
+		r.mu.Lock()
+		if r.stmts == nil {
+			r.stmts = map[string]*sql.Stmt{}
+		}
+		r.stmts[query] = stmt
+		r.mu.Unlock()
+	}
+}
+
 type failedRow struct{ err error }
 
 func (r failedRow) Scan(...any) error { return r.err }
@@ -171,6 +222,7 @@ func (l *Lite) RunTx(ctx context.Context, fn func(context.Context, Tx) error) er
 		if err != nil {
 			return err
 		}
+		defer l.writes.prepare(ctx, l.writer)
 		defer func() {
 			if rbErr := tx.Rollback(); rbErr != nil && !errors.Is(rbErr, sql.ErrTxDone) && err == nil {
 				err = rbErr
@@ -179,7 +231,7 @@ func (l *Lite) RunTx(ctx context.Context, fn func(context.Context, Tx) error) er
 				err = ctx.Err() // database/sql has rolled back already, because the context ended
 			}
 		}()
-		if err := fn(ctx, liteTx{after, tx}); err != nil {
+		if err := fn(ctx, liteTx{after, tx, &l.writes}); err != nil {
 			return err
 		}
 		return tx.Commit()
@@ -192,14 +244,20 @@ func (l *Lite) RunTx(ctx context.Context, fn func(context.Context, Tx) error) er
 
 type liteTx struct {
 	*onCommit
-	sqlTx *sql.Tx
+	sqlTx    *sql.Tx
+	repeated *repeated
 }
 
 func (liteTx) tx()            {}
 func (liteTx) Engine() Engine { return SQLite }
 
-func (t liteTx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
-	res, err := t.sqlTx.ExecContext(ctx, query, liteArgs(args)...)
+func (t liteTx) Exec(ctx context.Context, query string, args ...any) (n int64, err error) {
+	var res sql.Result
+	if stmt := t.repeated.get(query); stmt != nil {
+		res, err = t.sqlTx.StmtContext(ctx, stmt).ExecContext(ctx, liteArgs(args)...)
+	} else {
+		res, err = t.sqlTx.ExecContext(ctx, query, liteArgs(args)...)
+	}
 	if err != nil {
 		return 0, neutral(err)
 	}
@@ -207,10 +265,23 @@ func (t liteTx) Exec(ctx context.Context, query string, args ...any) (int64, err
 }
 
 func (t liteTx) Query(ctx context.Context, query string, args ...any) (Rows, error) {
-	return liteQuery(ctx, t.sqlTx, query, args)
+	var rows *sql.Rows
+	var err error
+	if stmt := t.repeated.get(query); stmt != nil {
+		rows, err = t.sqlTx.StmtContext(ctx, stmt).QueryContext(ctx, liteArgs(args)...)
+	} else {
+		rows, err = t.sqlTx.QueryContext(ctx, query, liteArgs(args)...)
+	}
+	if err != nil {
+		return nil, neutral(err)
+	}
+	return liteRows{rows}, nil
 }
 
 func (t liteTx) QueryRow(ctx context.Context, query string, args ...any) Row {
+	if stmt := t.repeated.get(query); stmt != nil {
+		return liteRow{t.sqlTx.StmtContext(ctx, stmt).QueryRowContext(ctx, liteArgs(args)...)}
+	}
 	return liteRow{t.sqlTx.QueryRowContext(ctx, query, liteArgs(args)...)}
 }
 
@@ -218,18 +289,6 @@ func (t liteTx) QueryRow(ctx context.Context, query string, args ...any) Row {
 func SQLTx(tx Tx) (*sql.Tx, bool) {
 	t, ok := tx.(liteTx)
 	return t.sqlTx, ok
-}
-
-type liteQuerier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
-func liteQuery(ctx context.Context, q liteQuerier, query string, args []any) (Rows, error) {
-	rows, err := q.QueryContext(ctx, query, liteArgs(args)...)
-	if err != nil {
-		return nil, neutral(err)
-	}
-	return liteRows{rows}, nil
 }
 
 type liteRow struct{ row *sql.Row }
