@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -32,11 +31,36 @@ func (l *Ledger) lock(ctx context.Context, tx db.Tx, accounts []Account, wanted 
 		place[id] = i
 	}
 	transactions := make([]int64, 0, wanted)
-	var rows db.Rows
+	seen := 0
+	read := func(rows db.Rows, err error) error {
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var s standing
+			var floor *int64
+			var at *time.Time
+			if err := rows.Scan(&s.id, &floor, &s.balance, &s.postings, &at); err != nil {
+				return err
+			}
+			if at == nil {
+				transactions = append(transactions, s.id)
+				continue
+			}
+			if s.at = *at; floor != nil {
+				s.floored, s.floor = true, *floor
+			}
+			i := place[s.id]
+			s.account, standings[i] = accounts[i], &s
+			seen++
+		}
+		return rows.Err()
+	}
 	if tx.Engine() == db.PostgreSQL {
-		rows, err = tx.Query(ctx, `WITH locked AS (SELECT id, floor, balance, postings, posted_at FROM ledger_accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE)
+		err = read(tx.Query(ctx, `WITH locked AS (SELECT id, floor, balance, postings, posted_at FROM ledger_accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE)
 			SELECT id, floor, balance, postings, posted_at FROM locked
-			UNION ALL SELECT nextval('ledger_transactions_id_seq'), NULL, 0, -1, NULL FROM generate_series(1, $2)`, ids, wanted)
+			UNION ALL SELECT nextval('ledger_transactions_id_seq'), NULL, 0, -1, NULL FROM generate_series(1, $2)`, ids, wanted))
 	} else {
 		// There is no other writer: nothing to lock, and the next id is free.
 		var last int64
@@ -47,32 +71,15 @@ func (l *Ledger) lock(ctx context.Context, tx db.Tx, accounts []Account, wanted 
 			last++
 			transactions = append(transactions, last)
 		}
-		rows, err = tx.Query(ctx, `SELECT id, floor, balance, postings, posted_at FROM ledger_accounts WHERE id IN (`+list(ids)+`)`)
+		for i := 0; i < len(ids) && err == nil; i += idsAtOnce {
+			some := make([]any, idsAtOnce)
+			for j := range some {
+				some[j] = ids[min(i+j, len(ids)-1)] // the last one again and again: the text stays the same
+			}
+			err = read(tx.Query(ctx, standingsOfSome, some...))
+		}
 	}
 	if err != nil {
-		return nil, nil, err
-	}
-	defer rows.Close()
-	seen := 0
-	for rows.Next() {
-		var s standing
-		var floor *int64
-		var at *time.Time
-		if err := rows.Scan(&s.id, &floor, &s.balance, &s.postings, &at); err != nil {
-			return nil, nil, err
-		}
-		if at == nil {
-			transactions = append(transactions, s.id)
-			continue
-		}
-		if s.at = *at; floor != nil {
-			s.floored, s.floor = true, *floor
-		}
-		i := place[s.id]
-		s.account, standings[i] = accounts[i], &s
-		seen++
-	}
-	if err := rows.Err(); err != nil {
 		return nil, nil, err
 	}
 	if seen != len(accounts) {
@@ -81,17 +88,9 @@ func (l *Ledger) lock(ctx context.Context, tx db.Tx, accounts []Account, wanted 
 	return standings, transactions, nil
 }
 
-// list writes numbers for IN (…).
-func list(ids []int64) string {
-	var b strings.Builder
-	for i, id := range ids {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(strconv.FormatInt(id, 10))
-	}
-	return b.String()
-}
+const idsAtOnce = 16
+
+var standingsOfSome = `SELECT id, floor, balance, postings, posted_at FROM ledger_accounts WHERE id IN (?` + strings.Repeat(", ?", idsAtOnce-1) + `)`
 
 // accountIDs finds the ids of accounts, and makes those that are not there.
 func (l *Ledger) accountIDs(ctx context.Context, tx db.Tx, accounts []Account) ([]int64, error) {
@@ -182,13 +181,22 @@ func createAccounts(ctx context.Context, tx db.Tx, accounts []Account, now time.
 	slices.SortFunc(accounts, func(a, b Account) int {
 		return cmp.Or(cmp.Compare(a.OwnerID, b.OwnerID), cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.Asset, b.Asset), cmp.Compare(a.Purpose, b.Purpose))
 	})
-	for _, a := range accounts {
-		var floor *int64
+	floors := make([]*int64, len(accounts))
+	for i, a := range accounts {
 		if a.floored() {
-			floor = new(int64)
+			floors[i] = new(int64)
 		}
+	}
+	if tx.Engine() == db.PostgreSQL {
+		kinds, owners, purposes, assets := names(accounts)
+		_, err := tx.Exec(ctx, `INSERT INTO ledger_accounts (owner_kind, owner_id, purpose, asset, floor, posted_at)
+			SELECT *, $6::timestamptz FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[])
+			ON CONFLICT (owner_id, owner_kind, asset, purpose) DO NOTHING`, kinds, owners, purposes, assets, floors, now)
+		return err
+	}
+	for i, a := range accounts {
 		if _, err := tx.Exec(ctx, `INSERT INTO ledger_accounts (owner_kind, owner_id, purpose, asset, floor, posted_at) VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT (owner_id, owner_kind, asset, purpose) DO NOTHING`, string(a.Owner), a.OwnerID, a.Purpose, a.Asset, floor, now); err != nil {
+			ON CONFLICT (owner_id, owner_kind, asset, purpose) DO NOTHING`, string(a.Owner), a.OwnerID, a.Purpose, a.Asset, floors[i], now); err != nil {
 			return err
 		}
 	}
@@ -276,25 +284,24 @@ func writePostgres(ctx context.Context, tx db.Tx, posted []*Proposal, standings 
 }
 
 func writeSQLite(ctx context.Context, tx db.Tx, posted []*Proposal, standings []*standing, index map[Account]int) error {
+	transactions, legs := make([]any, 0, 7*len(posted)), make([]any, 0, 10*len(posted))
 	for _, p := range posted {
-		var reverses *int64
+		var reverses any
 		if p.Reverses != 0 {
-			reverses = &p.Reverses
+			reverses = p.Reverses
 		}
-		n, err := tx.Exec(ctx, `INSERT INTO ledger_transactions (id, kind, reference, description, metadata, reverses, posted_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
-			ON CONFLICT (kind, reference) DO NOTHING`, p.Posted.ID, string(p.Kind), p.Reference, p.Description, p.Metadata, reverses, p.Posted.At)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return errReferences
-		}
+		transactions = append(transactions, p.Posted.ID, string(p.Kind), p.Reference, p.Description, p.Metadata, reverses, p.Posted.At)
 		for _, x := range p.Posted.Postings {
-			if _, err := tx.Exec(ctx, `INSERT INTO ledger_postings (account_id, sequence, transaction_id, amount, balance_after) VALUES ($1, $2, $3, $4, $5)`,
-				standings[index[x.Account]].id, x.Sequence, p.Posted.ID, x.Amount, x.BalanceAfter); err != nil {
-				return err
-			}
+			legs = append(legs, standings[index[x.Account]].id, x.Sequence, p.Posted.ID, x.Amount, x.BalanceAfter)
 		}
+	}
+	if written, err := insert(ctx, tx, &transactionRows, transactions); err != nil {
+		return err
+	} else if written != int64(len(posted)) {
+		return errReferences
+	}
+	if _, err := insert(ctx, tx, &postingRows, legs); err != nil {
+		return err
 	}
 	for _, s := range standings {
 		if !s.moved {
@@ -305,6 +312,43 @@ func writeSQLite(ctx context.Context, tx db.Tx, posted []*Proposal, standings []
 		}
 	}
 	return nil
+}
+
+// rowsOf is a statement that inserts several rows: SQLite takes longer to be asked than to insert one. The sizes are few, so that each
+// text is compiled once.
+type rowsOf struct {
+	columns int
+	texts   [len(rowSizes)]string
+}
+
+var rowSizes = [...]int{16, 4, 1}
+
+func rowsInto(head string, columns int, tail string) (r rowsOf) {
+	r.columns = columns
+	row := "(?" + strings.Repeat(", ?", columns-1) + ")"
+	for i, size := range rowSizes {
+		r.texts[i] = head + " VALUES " + row + strings.Repeat(", "+row, size-1) + tail
+	}
+	return r
+}
+
+var (
+	transactionRows = rowsInto(`INSERT INTO ledger_transactions (id, kind, reference, description, metadata, reverses, posted_at)`, 7, ` ON CONFLICT (kind, reference) DO NOTHING`)
+	postingRows     = rowsInto(`INSERT INTO ledger_postings (account_id, sequence, transaction_id, amount, balance_after)`, 5, ``)
+)
+
+// insert inserts rows and tells how many were new.
+func insert(ctx context.Context, tx db.Tx, into *rowsOf, values []any) (written int64, err error) {
+	for i, size := range rowSizes {
+		for n := size * into.columns; len(values) >= n; values = values[n:] {
+			rows, err := tx.Exec(ctx, into.texts[i], values[:n]...)
+			if err != nil {
+				return 0, err
+			}
+			written += rows
+		}
+	}
+	return written, nil
 }
 
 // Transaction is a transaction in the book. Errors: ErrNoTransaction.
