@@ -168,6 +168,7 @@ func (a *App) Serve(ctx context.Context) (err error) {
 	var loops sync.WaitGroup
 	loops.Go(func() { a.KYC.Run(background) })
 	loops.Go(func() { a.Rates.Run(background) })
+	loops.Go(func() { a.Wallet.WatchCoins(background) })
 	loops.Go(func() { a.sweep(background) })
 	if a.follow != nil {
 		loops.Go(func() { sandbox.FollowClock(background, "http://"+a.Config.Sandbox.Addr, a.follow) })
@@ -231,7 +232,7 @@ func (a *App) close(ctx context.Context) (err error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
 		a.closeListeners()
-		err = errors.Join(a.Jobs.Stop(ctx), a.Services.Close())
+		err = errors.Join(a.Jobs.Stop(ctx), a.Ledger.Close(ctx), a.Services.Close())
 		if traces := a.stopTracing(ctx); traces != nil {
 			a.log.WarnContext(ctx, "last traces not sent", "error", traces)
 		}
@@ -277,7 +278,7 @@ func (a *App) SweepOnce(ctx context.Context) {
 	for _, s := range []struct {
 		what string
 		run  func(context.Context) error
-	}{{"identity", a.Identity.Sweep}, {"kyc", a.KYC.Sweep}, {"idempotency keys", a.API.SweepIdempotencyKeys}} {
+	}{{"identity", a.Identity.Sweep}, {"kyc", a.KYC.Sweep}, {"wallet", a.Wallet.Sweep}, {"idempotency keys", a.API.SweepIdempotencyKeys}} {
 		if err := s.run(ctx); err != nil && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "sweep failed", "of", s.what, "error", err)
 		}

@@ -225,6 +225,8 @@ func assemble(c Config, x Extras, d db.DB, metrics prometheus.Registerer) (*Serv
 		DB: d, Jobs: queue, Ledger: book, Customers: customers, Vault: vault, Clock: x.Clock, Random: x.Random, Texts: texts, Log: x.Log, Registerer: metrics,
 		Coins: coins, Prices: rates, TransferLimits: c.Wallet.transferLimits(),
 	})
+	purse.RegisterJobs(queue)
+	customers.OnCreated(purse.Open)
 	verified.OnRevoke(purse.Revoke)
 
 	return &Services{Config: c, DB: d, Clock: x.Clock, Vault: vault, Texts: texts, Jobs: queue, Cases: cases.NewBook(d, x.Clock), Ledger: book,

@@ -177,6 +177,9 @@ func newWorld(t testing.TB, d db.DB, settings ...setting) *world {
 		if err := w.queue.Stop(stop); err != nil {
 			t.Errorf("job queue: %v", err)
 		}
+		if err := w.ledger.Close(stop); err != nil {
+			t.Errorf("ledger: %v", err)
+		}
 	})
 	return w
 }

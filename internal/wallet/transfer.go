@@ -60,7 +60,7 @@ const keyLife = 24 * time.Hour
 //
 // Errors: ErrCurrencyUnknown, ErrAmountInvalid, ErrAmountTooPrecise, ErrAmountTooLarge, ErrAmountNotPositive, ErrDescriptionInvalid,
 // ErrTransferToSelf, ErrRecipientNotFound, ErrSendingBlocked, ErrOperationLimit, ErrDayLimit, ErrPriceUnavailable,
-// ErrInsufficientBalance, api.ErrKeyReused, and those of identity.AuthorizeTransfers.
+// ErrInsufficientBalance, api.ErrKeyReused, api.ErrUnavailable while stopping, and those of identity.AuthorizeTransfers.
 func (s *Service) Transfer(ctx context.Context, c identity.Customer, t Transfer) (Sent, error) {
 	coin, known := s.byName[t.Currency]
 	if !known {
@@ -101,6 +101,8 @@ func (s *Service) Transfer(ctx context.Context, c identity.Customer, t Transfer)
 		return Sent{}, ErrAmountTooLarge
 	case errors.Is(err, ledger.ErrReferenceUsed):
 		return Sent{}, api.ErrKeyReused
+	case errors.Is(err, ledger.ErrClosed):
+		return Sent{}, api.ErrUnavailable.Because(err)
 	case err != nil:
 		return Sent{}, err
 	case posted.Replayed && s.Clock.Now().Sub(posted.At) > keyLife:
