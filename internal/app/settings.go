@@ -187,7 +187,7 @@ func ConfigurationPage() string {
 		"it must hold those of the default. How well a default is known: CONFIRMED, seen in a working integration; CONFIRMED (text), written in a description; STRONG, from two " +
 		"sources; INFERRED, a guess.\n\n" +
 		"Metrics, traces and logs use these names, and `login` for the login, whose address is `CCP_POKEPAY_LOGIN_URL`. Fault rules of the sandbox write those that it simulates with " +
-		"an underscore: `kyc_init`, `kyc_submit`, `kyc_list`, `kyc_get`. The operations of Didit have the same names everywhere.\n\n" +
+		"an underscore: `kyc_init`, `kyc_submit`, `kyc_list`, `kyc_get`, `fx_rate`. The operations of Didit have the same names everywhere.\n\n" +
 		"| operation | default | placeholders | known |\n|---|---|---|---|\n")
 	operations, err := pokepay.Operations(nil)
 	if err != nil {

@@ -41,6 +41,7 @@ type call func(r *http.Request) (any, error)
 //	POST               /control/deposit     money arrives at the gateway, or gets confirmations
 //	POST               /control/withdrawal  what becomes of a withdrawal
 //	POST               /control/resend      a trade's callback once more
+//	POST               /control/rate        what a currency costs at the issuer
 //	GET, POST, DELETE  /control/faults      faults to inject
 //	GET, POST          /control/clock       the sandbox's time
 //	GET                /control/state       what the simulators believe
@@ -54,6 +55,7 @@ func (s *Server) controlHandler() http.Handler {
 		"/control/deposit":    {http.MethodPost: s.deposit},
 		"/control/withdrawal": {http.MethodPost: s.decideWithdrawal},
 		"/control/resend":     {http.MethodPost: s.resend},
+		"/control/rate":       {http.MethodPost: s.setRate},
 		"/control/faults":     {http.MethodGet: s.listFaults, http.MethodPost: s.addFault, http.MethodDelete: s.clearFaults},
 		"/control/clock":      {http.MethodGet: s.showClock, http.MethodPost: s.moveClock},
 		"/control/state":      {http.MethodGet: s.showState},
@@ -61,7 +63,7 @@ func (s *Server) controlHandler() http.Handler {
 		mux.Handle(path, s.resource(calls))
 	}
 	mux.HandleFunc("/control/", func(w http.ResponseWriter, _ *http.Request) {
-		refuse(w, http.StatusNotFound, "no such path: there are /control/inbox, kyc, deposit, withdrawal, resend, faults, clock and state")
+		refuse(w, http.StatusNotFound, "no such path: there are /control/inbox, kyc, deposit, withdrawal, resend, rate, faults, clock and state")
 	})
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -266,6 +268,23 @@ func ofGateway(err error) error {
 		return invalid("%s", err)
 	}
 	return err
+}
+
+// setRate takes the body of POST /control/rate: what one unit of src costs in dst.
+func (s *Server) setRate(r *http.Request) (any, error) {
+	var in struct {
+		Src  string       `json:"src"`
+		Dst  string       `json:"dst"`
+		Rate udun.Decimal `json:"rate"`
+	}
+	if err := read(r, &in); err != nil {
+		return nil, err
+	}
+	err := s.pokepay.SetRate(r.Context(), in.Src, in.Dst, string(in.Rate))
+	if errors.Is(err, pokepay.ErrBadRate) {
+		return nil, invalid("%s", err)
+	}
+	return done{}, err
 }
 
 func (s *Server) listFaults(*http.Request) (any, error) { return s.faults.Rules(), nil }

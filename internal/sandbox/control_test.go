@@ -145,7 +145,7 @@ func TestRefusals(t *testing.T) {
 		{"POST", "/control/kyc", `{"reason":"` + strings.Repeat("x", 70_000) + `"}`, 413, "large"},
 		{"POST", "/control/faults", `{"kind":"gremlins"}`, 400, "kind"},
 		{"POST", "/control/faults", `{"provider":"visa","kind":"delay"}`, 400, "provider"},
-		{"POST", "/control/faults", `{"provider":"pokepay","operation":"kyc_int","kind":"http_500"}`, 400, "operation must be one of callback, kyc_get, kyc_init, kyc_list, kyc_submit, login, or *"},
+		{"POST", "/control/faults", `{"provider":"pokepay","operation":"kyc_int","kind":"http_500"}`, 400, "operation must be one of callback, fx_rate, kyc_get, kyc_init, kyc_list, kyc_submit, login, or *"},
 		{"POST", "/control/faults", `{"provider":"pokepay","operation":"webhook","kind":"drop_webhook"}`, 400, "callback"},
 		{"POST", "/control/faults", `{"provider":"didit","kind":"refuse"}`, 400, "refuse does not happen there"},
 		{"POST", "/control/faults", `{"operation":"callback","kind":"http_500"}`, 400, "drop_webhook, duplicate_webhook, forge_signature, reorder"},

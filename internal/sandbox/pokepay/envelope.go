@@ -72,6 +72,7 @@ func (s *Simulator) Handler() http.Handler {
 	mux.Handle("GET /api/v1/kyc", s.operation(opKYCList, s.listKYC))
 	mux.Handle("GET /web/kyc", s.operation(opKYCList, s.listKYC))
 	mux.Handle("GET /api/v1/kyc/{id}", s.operation(opKYCGet, s.getKYC))
+	mux.Handle("GET /api/v1/system/currencySimple", s.operation(opRate, s.simpleRate))
 	mux.HandleFunc("GET /desk", s.showDesk)
 	// The desk decides about people: another website open in the same browser must not press its buttons.
 	mux.Handle("POST /desk", http.NewCrossOriginProtection().Handler(http.HandlerFunc(s.decideAtDesk)))
@@ -201,7 +202,7 @@ func scrambleNumbers(v any) any {
 		case 0:
 			return v.String()
 		case 1:
-			return json.RawMessage(v.String() + ".0") // all numbers of the KYC objects are integers
+			return json.RawMessage(v.String() + ".0") // all numbers of our objects are integers
 		}
 	}
 	return v

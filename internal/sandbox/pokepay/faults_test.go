@@ -29,6 +29,7 @@ func (i *issuer) calls(images, uid string) []protocolCall {
 		{opKYCSubmit, "POST", "/api/v1/kyc", submitBody(images, uid+"_s", email, "K-"+uid)},
 		{opKYCList, "GET", "/api/v1/kyc", nil},
 		{opKYCGet, "GET", "/api/v1/kyc/1", nil},
+		{opRate, "GET", "/api/v1/system/currencySimple?src_currency_code=USDT&dst_currency_code=HKD", nil},
 	}
 }
 

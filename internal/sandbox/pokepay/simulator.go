@@ -1,4 +1,4 @@
-// Package pokepay simulates the issuer PokePay: its login, its envelope and its KYC, with the quirks and
+// Package pokepay simulates the issuer PokePay: its login, its envelope, its KYC and its rates, with the quirks and
 // failures that provider/pokepay.md describes, and a desk where a person plays the issuer's staff.
 //
 // It speaks the protocol on its own account and shares no code with the client in internal/provider/pokepay,
@@ -27,6 +27,7 @@ var (
 	opKYCSubmit = callPoint("kyc_submit", fault.ExpiredToken)
 	opKYCList   = callPoint("kyc_list", fault.ExpiredToken)
 	opKYCGet    = callPoint("kyc_get", fault.ExpiredToken)
+	opRate      = callPoint("fx_rate", fault.ExpiredToken)
 	opCallback  = fault.Define("pokepay", "callback", fault.DropWebhook, fault.DuplicateWebhook, fault.Reorder, fault.ForgeSignature)
 )
 

@@ -18,6 +18,12 @@ CREATE TABLE IF NOT EXISTS pokepay_settings (
 CREATE TABLE IF NOT EXISTS pokepay_foreign_emails (
 	email TEXT PRIMARY KEY
 );
+CREATE TABLE IF NOT EXISTS pokepay_rates (
+	src  TEXT NOT NULL,
+	dst  TEXT NOT NULL,
+	rate TEXT NOT NULL,
+	PRIMARY KEY (src, dst)
+);
 CREATE TABLE IF NOT EXISTS pokepay_kycs (
 	id                INTEGER PRIMARY KEY AUTOINCREMENT,
 	kind              TEXT    NOT NULL,

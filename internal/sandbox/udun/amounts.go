@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Decimal is an amount in a coin's own unit, as it was written: a JSON text or number. It is never a float.
+// Decimal is a number as it was written, as a JSON text or number. It is never a float.
 type Decimal string
 
 // UnmarshalJSON implements json.Unmarshaler.
