@@ -187,6 +187,7 @@ func TestTheDescriptionSaysWhatIsAlwaysThere(t *testing.T) {
 	// Everything but what is left out where it has no value.
 	sometimes := map[string][]string{
 		"SignedInResponse": {"next_step"}, "StepResponse": {"next_step"}, "ProfileResponse": {"message"},
+		"ProfileUser": {"withdrawal_blocked_until"}, "TransactionPasswordStatusResponse": {"withdrawal_blocked_until"},
 		"GetUserKycStatusResponse": {"status", "user_kyc_status", "can_submit_kyc", "message", "latest_kyc"}, // as published
 		"LatestKycInfo":            {"id", "agent_uid", "status", "pokepay_status", "fail_reason", "created_at", "updated_at"},
 	}

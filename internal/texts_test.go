@@ -169,7 +169,7 @@ func TestEveryKeyThatIsUsedHasAText(t *testing.T) {
 func usedKeys(t *testing.T) map[string]bool {
 	t.Helper()
 	used := map[string]bool{}
-	form := regexp.MustCompile(`^(kyc|auth|mail|wallet)\.[a-z_]+(\.[a-z_]+)?$`)
+	form := regexp.MustCompile(`^(kyc|auth|mail|sms|wallet)\.[a-z_]+(\.[a-z_]+)?$`)
 	for _, pkg := range []string{"api", "identity", "kyc", "rate", "wallet"} {
 		files, err := filepath.Glob(pkg + "/*.go")
 		if err != nil {

@@ -35,6 +35,7 @@ type Config struct {
 	Database  DatabaseConfig  `group:"Database and jobs"`
 	Keys      KeysConfig      `group:"Keys" intro:"Made by the command that prints a fresh set: comecomepay keys. Losing the data keyset or the hash key loses the data that they protect."`
 	Mail      MailConfig      `group:"Mail"`
+	SMS       SMSConfig       `group:"SMS" intro:"Only for changes of phone numbers, which need a code by SMS; without a gateway they are refused. A message is POST {\"to\", \"text\"} in JSON; X-Signature is sha256= and the HMAC-SHA256 of the body, Idempotency-Key the same whenever a message is sent again. Any 2xx says that the gateway has taken it."`
 	KYC       KYCConfig       `group:"KYC"`
 	Wallet    WalletConfig    `group:"Wallet"`
 	Didit     DiditConfig     `group:"Didit" intro:"Needed in channel didit. A key that is set is used in both channels."`
@@ -101,6 +102,12 @@ type MailConfig struct {
 	Username string       `env:"CCP_SMTP_USERNAME" doc:"Login name at the mail server, if it wants one."`
 	Password secret.Text  `env:"CCP_SMTP_PASSWORD" doc:"Password that belongs to it."`
 	From     string       `env:"CCP_MAIL_FROM" doc:"Sender's address of all mail; its name is the brand. Required by serve."`
+}
+
+// SMSConfig is how short messages leave.
+type SMSConfig struct {
+	URL    string      `env:"CCP_SMS_URL" doc:"Address of the gateway. Not set: phone numbers cannot be changed."`
+	Secret secret.Text `env:"CCP_SMS_SECRET" doc:"Signs messages, so that the gateway knows who sends."`
 }
 
 // Channel says who opens verification sessions.
@@ -493,7 +500,7 @@ func (c *Config) check() []error {
 		}
 	}
 	for name, address := range map[string]string{"CCP_PUBLIC_URL": c.General.PublicURL, "CCP_DIDIT_URL": c.Didit.URL, "CCP_POKEPAY_URL": c.PokePay.URL,
-		"CCP_POKEPAY_LOGIN_URL": c.PokePay.LoginURL, "CCP_OTEL_ENDPOINT": c.Telemetry.OTelEndpoint} {
+		"CCP_POKEPAY_LOGIN_URL": c.PokePay.LoginURL, "CCP_OTEL_ENDPOINT": c.Telemetry.OTelEndpoint, "CCP_SMS_URL": c.SMS.URL} {
 		if address != "" && !webAddress(address) {
 			refuse(name, "must be an absolute http or https address without user, query and fragment")
 		}
@@ -518,6 +525,9 @@ func (c *Config) check() []error {
 	}
 	if c.Mail.From != "" && !mailAddress(c.Mail.From) {
 		refuse("CCP_MAIL_FROM", "must be an address such as cards@example.com, without a name")
+	}
+	if c.SMS.URL != "" && c.SMS.Secret.Empty() {
+		refuse("CCP_SMS_SECRET", "is missing: the gateway could not tell who sends")
 	}
 	if (c.Mail.Username == "") != c.Mail.Password.Empty() {
 		refuse("CCP_SMTP_USERNAME", "goes together with CCP_SMTP_PASSWORD")

@@ -18,6 +18,7 @@ const (
 	developmentPassword       = "development-pokepay-password"
 	developmentCallbackKey    = "development-callback-key"
 	developmentCallbackSecret = "development-pokepay-callback-secret"
+	developmentSMSSecret      = "development-sms-secret"
 	developmentMerchant       = "300011"
 	developmentUdunKey        = "development-udun-api-key"
 
@@ -39,6 +40,7 @@ var (
 const (
 	SandboxDiditPath        = "/didit"
 	SandboxPokePayPath      = "/pokepay"
+	sandboxSMSPath          = "/inbox/sms"
 	sandboxPokePayAPIPath   = SandboxPokePayPath + "/api/v1"
 	sandboxPokePayLoginPath = SandboxPokePayPath + "/web/auth/login"
 )
@@ -58,6 +60,7 @@ func developmentValues(given map[string]string) map[string]string {
 		"CCP_HASH_KEY":                developmentHashKey,
 		"CCP_SMTP_TLS":                "none",
 		"CCP_MAIL_FROM":               developmentFrom,
+		"CCP_SMS_SECRET":              developmentSMSSecret,
 		"CCP_DIDIT_API_KEY":           developmentDiditKey,
 		"CCP_DIDIT_WORKFLOW_ID":       developmentWorkflow,
 		"CCP_DIDIT_WEBHOOK_SECRETS":   developmentDiditSecret,
@@ -88,6 +91,7 @@ func developmentAddresses(l Listeners) map[string]string {
 		"CCP_POKEPAY_URL":       "http://" + l.Sandbox + sandboxPokePayAPIPath,
 		"CCP_POKEPAY_LOGIN_URL": "http://" + l.Sandbox + sandboxPokePayLoginPath,
 		"CCP_SMTP_ADDR":         l.SMTP,
+		"CCP_SMS_URL":           "http://" + l.Sandbox + sandboxSMSPath,
 	}
 }
 
@@ -115,7 +119,7 @@ func (c Config) Bound(l Listeners) Config {
 	use(&c.Sandbox.SMTPAddr, l.SMTP)
 	addresses := developmentAddresses(Listeners{c.HTTP.Addr, c.Sandbox.Addr, c.Sandbox.SMTPAddr})
 	for name, setting := range map[string]*string{"CCP_PUBLIC_URL": &c.General.PublicURL, "CCP_DIDIT_URL": &c.Didit.URL, "CCP_POKEPAY_URL": &c.PokePay.URL,
-		"CCP_POKEPAY_LOGIN_URL": &c.PokePay.LoginURL, "CCP_SMTP_ADDR": &c.Mail.Addr} {
+		"CCP_POKEPAY_LOGIN_URL": &c.PokePay.LoginURL, "CCP_SMTP_ADDR": &c.Mail.Addr, "CCP_SMS_URL": &c.SMS.URL} {
 		if c.source(name) == FromDevelopment {
 			*setting = addresses[name]
 		}
@@ -127,7 +131,7 @@ func (c Config) Bound(l Listeners) Config {
 func (c Config) developmentLeftovers() []error {
 	var problems []error
 	known := map[string]bool{developmentDiditKey: true, developmentDiditSecret: true, developmentPassword: true, developmentCallbackKey: true,
-		developmentCallbackSecret: true, developmentKeyset: true, developmentHashKey: true,
+		developmentCallbackSecret: true, developmentSMSSecret: true, developmentKeyset: true, developmentHashKey: true,
 		developmentUdunKey: true}
 	for s := range c.settings() {
 		for _, text := range s.secrets() {
@@ -162,7 +166,7 @@ func (c Config) developmentLeftovers() []error {
 func (c Config) checkOffline() error {
 	var problems []error
 	for _, a := range []struct{ name, address string }{{"CCP_DIDIT_URL", c.Didit.URL}, {"CCP_POKEPAY_URL", c.PokePay.URL},
-		{"CCP_POKEPAY_LOGIN_URL", c.PokePay.LoginURL}, {"CCP_SMTP_ADDR", "smtp://" + c.Mail.Addr}} {
+		{"CCP_POKEPAY_LOGIN_URL", c.PokePay.LoginURL}, {"CCP_SMTP_ADDR", "smtp://" + c.Mail.Addr}, {"CCP_SMS_URL", c.SMS.URL}} {
 		if !onLoopback(a.address) {
 			problems = append(problems, fmt.Errorf("%s: the sandbox talks to nobody outside of this machine; leave it unset", a.name))
 		}

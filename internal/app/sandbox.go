@@ -27,6 +27,7 @@ func (c Config) SandboxOptions(x Extras) sandbox.Options {
 			Account: c.PokePay.Account, Password: c.PokePay.Password.Reveal(), AppID: c.PokePay.AppID, AppSecret: c.PokePay.AppSecret.Reveal(),
 			CallbackSecret: c.PokePay.CallbackSecret.Reveal(),
 		},
+		SMSSecret:   c.SMS.Secret,
 		Udun:        sandbox.UdunAccount{MerchantID: developmentMerchant, APIKey: developmentUdunKey},
 		AutoApprove: c.Sandbox.KYC == "approve", AutoPay: c.Sandbox.Withdrawals == "approve", Clock: x.Clock, Log: x.Log,
 	}

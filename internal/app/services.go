@@ -27,6 +27,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/jobs"
 	"github.com/comecomepay/comecomepay/internal/platform/mail"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
+	"github.com/comecomepay/comecomepay/internal/platform/sms"
 	"github.com/comecomepay/comecomepay/internal/provider"
 	"github.com/comecomepay/comecomepay/internal/provider/didit"
 	"github.com/comecomepay/comecomepay/internal/provider/pokepay"
@@ -179,8 +180,14 @@ func assemble(c Config, x Extras, d db.DB, metrics prometheus.Registerer) (*Serv
 			return nil, err
 		}
 	}
+	var gateway sms.Sender
+	if c.SMS.URL != "" {
+		if gateway, err = sms.NewGateway(sms.Config{URL: c.SMS.URL, Secret: c.SMS.Secret}); err != nil {
+			return nil, fmt.Errorf("CCP_SMS_URL, CCP_SMS_SECRET: %w", err)
+		}
+	}
 	customers := identity.New(identity.Options{
-		DB: d, Jobs: queue, Vault: vault, Clock: x.Clock, Random: x.Random, Texts: texts, Log: x.Log,
+		DB: d, Jobs: queue, Vault: vault, Clock: x.Clock, Random: x.Random, Texts: texts, SMS: gateway, Log: x.Log,
 		Keys: keys, PasswordParallelism: c.Keys.PasswordParallelism, DefaultLocale: c.General.DefaultLocale,
 		Brand: c.General.Brand, SpareLoopback: c.sparesLoopback(), Registerer: metrics,
 	})

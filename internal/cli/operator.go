@@ -91,6 +91,8 @@ type accountCommand struct {
 	Unfreeze unfreezeCommand `cmd:"" help:"End a freeze."`
 	Close    closeCommand    `cmd:"" help:"Close an account for good and end its sessions."`
 	Sessions sessionsCommand `cmd:"" help:"List the devices that are signed in."`
+
+	UnblockWithdrawals unblockWithdrawalsCommand `cmd:"" help:"Let a customer withdraw before the day after a change of address, number or password is over."`
 }
 
 // customer is a customer as operators name them.
@@ -113,10 +115,12 @@ type accountLine struct {
 	KYCStatus  string          `json:"kyc_status"`
 	KYCBlocked bool            `json:"kyc_blocked"`
 	CreatedAt  time.Time       `json:"created_at"`
+
+	WithdrawalsBlockedUntil *time.Time `json:"withdrawals_blocked_until"` // null: not blocked
 }
 
 func lineOfAccount(a identity.Account) accountLine {
-	return accountLine{a.ID, a.Email, a.Status, a.KYCStatus, a.KYCBlocked, a.CreatedAt}
+	return accountLine{a.ID, a.Email, a.Status, a.KYCStatus, a.KYCBlocked, a.CreatedAt, a.WithdrawalsBlockedUntil}
 }
 
 type showCommand struct {
@@ -129,6 +133,8 @@ type standingLine struct {
 	accountLine
 	Locale   i18n.Locale `json:"locale"`
 	Sessions int         `json:"sessions"` // devices that are signed in
+
+	TransactionPassword bool `json:"transaction_password"` // whether one is set
 }
 
 // Run shows how an account stands.
@@ -142,18 +148,30 @@ func (c showCommand) Run(ctx context.Context, p Program) error {
 		if err != nil {
 			return err
 		}
-		line := standingLine{lineOfAccount(a), a.Locale, len(sessions)}
+		pays, _, err := s.Identity.TransactionPasswordStatus(ctx, identity.Customer{ID: a.ID})
+		if err != nil {
+			return err
+		}
+		line := standingLine{lineOfAccount(a), a.Locale, len(sessions), pays}
 		line.Email = masked(a.Email)
 		return c.print(p, line, func(w *tabwriter.Writer) {
-			blocked := ""
+			blocked, withdrawals, digits := "", "not blocked", "not set"
 			if line.KYCBlocked {
 				blocked = ", may not try again"
+			}
+			if line.WithdrawalsBlockedUntil != nil {
+				withdrawals = "blocked until " + moment(*line.WithdrawalsBlockedUntil)
+			}
+			if line.TransactionPassword {
+				digits = "set"
 			}
 			for _, row := range [][2]string{
 				{"customer", fmt.Sprint(line.ID)},
 				{"address", line.Email},
 				{"status", string(line.Status)},
 				{"verification", line.KYCStatus + blocked},
+				{"transaction password", digits},
+				{"withdrawals", withdrawals},
 				{"devices", fmt.Sprint(line.Sessions)},
 				{"language", string(line.Locale)},
 				{"since", moment(line.CreatedAt)},
@@ -202,6 +220,15 @@ type unfreezeCommand struct{ changesAccount }
 func (c unfreezeCommand) Run(ctx context.Context, p Program) error {
 	return c.run(ctx, p, func(s *identity.Service) func(context.Context, identity.Operator, string, string) (identity.Account, error) {
 		return s.UnfreezeAccount
+	})
+}
+
+type unblockWithdrawalsCommand struct{ changesAccount }
+
+// Run lets a customer withdraw again.
+func (c unblockWithdrawalsCommand) Run(ctx context.Context, p Program) error {
+	return c.run(ctx, p, func(s *identity.Service) func(context.Context, identity.Operator, string, string) (identity.Account, error) {
+		return s.UnblockWithdrawals
 	})
 }
 

@@ -438,7 +438,7 @@ func TestServeBesideProviders(t *testing.T) {
 		if err := json.Unmarshal([]byte(out), &line); err != nil || code != exitDone {
 			t.Errorf("account show %s: exit %d: %s%s", who, code, out, complaints)
 		}
-		want := standingLine{accountLine{list[0].UserID, c.email[:1] + "***" + c.email[strings.Index(c.email, "@"):], "active", "rejected", true, line.CreatedAt}, "en", 2}
+		want := standingLine{accountLine{list[0].UserID, c.email[:1] + "***" + c.email[strings.Index(c.email, "@"):], "active", "rejected", true, line.CreatedAt, nil}, "en", 2, false}
 		if line != want || strings.Contains(out, c.email) {
 			t.Errorf("account show %s: %s; want %+v", who, out, want)
 		}

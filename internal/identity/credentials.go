@@ -66,7 +66,12 @@ type (
 		api.Success
 		Message  string `json:"message"`
 		NewEmail string `json:"new_email"`
-		NextStep string `json:"next_step,omitempty"`
+		NextStep string `json:"next_step"`
+	}
+	emailChangedResponse struct {
+		api.Success
+		Message  string `json:"message"`
+		NewEmail string `json:"new_email"`
 	}
 	currentEmailResponse struct {
 		api.Success
@@ -166,12 +171,12 @@ func (s *Service) registerCredentials(a *api.API) {
 		ID: "complete-email-change", Method: http.MethodPost, Path: "/user/change-email/complete", Tag: tagSecurity,
 		Summary:  "Change the e-mail address with the code sent to the old one",
 		Describe: "Tokens stay valid. Withdrawals are blocked for 24 hours.", Errors: []int{400, 403},
-	}, func(ctx context.Context, in *input[completeEmailRequest]) (*output[newEmailResponse], error) {
+	}, func(ctx context.Context, in *input[completeEmailRequest]) (*output[emailChangedResponse], error) {
 		address, err := s.CompleteEmailChange(ctx, CustomerFrom(ctx), in.Body.NewEmail, in.Body.Code)
 		if err != nil {
 			return nil, err
 		}
-		return answer(newEmailResponse{api.OK(), say(ctx, "email_changed"), address, ""}), nil
+		return answer(emailChangedResponse{api.OK(), say(ctx, "email_changed"), address}), nil
 	})
 
 	api.Register(a, api.Operation{

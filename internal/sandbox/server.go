@@ -20,6 +20,7 @@ import (
 	_ "modernc.org/sqlite" // the "sqlite" driver
 
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
+	"github.com/comecomepay/comecomepay/internal/platform/secret"
 	"github.com/comecomepay/comecomepay/internal/sandbox/didit"
 	"github.com/comecomepay/comecomepay/internal/sandbox/fault"
 	"github.com/comecomepay/comecomepay/internal/sandbox/inbox"
@@ -52,6 +53,7 @@ type Options struct {
 
 	Didit       DiditAccount
 	PokePay     PokePayAccount
+	SMSSecret   secret.Text // that short messages to the inbox are signed with; empty: it takes none
 	Udun        UdunAccount
 	AutoApprove bool // the issuer approves by itself two seconds after the verification page is completed
 	AutoPay     bool // the gateway lets every withdrawal pass by itself, a second after each step
@@ -136,7 +138,7 @@ func (s *Server) open(ctx context.Context, o Options) (http.Handler, error) {
 	if s.clock, err = openClock(ctx, s.db, o.Clock); err != nil {
 		return nil, err
 	}
-	if s.inbox, err = inbox.New(ctx, inbox.Options{DB: s.db, Clock: s.clock, Log: o.Log}); err != nil {
+	if s.inbox, err = inbox.New(ctx, inbox.Options{DB: s.db, Clock: s.clock, Log: o.Log, SMSSecret: o.SMSSecret}); err != nil {
 		return nil, err
 	}
 	var limits didit.Limits
@@ -197,6 +199,7 @@ func (s *Server) routes(o Options) (http.Handler, error) {
 	mux.Handle(DiditPrefix+"/", http.StripPrefix(DiditPrefix, s.didit.Handler()))
 	mux.Handle(PokePayPrefix+"/", http.StripPrefix(PokePayPrefix, s.pokepay.Handler()))
 	mux.Handle(UdunPrefix+"/", http.StripPrefix(UdunPrefix, s.udun.Handler()))
+	mux.Handle("/inbox/sms", s.inbox.SMSHandler())
 	mux.Handle("/inbox", s.inbox.PagesHandler())
 	mux.Handle("/inbox/", s.inbox.PagesHandler())
 	mux.Handle("/control/", s.controlHandler())

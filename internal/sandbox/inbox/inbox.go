@@ -1,5 +1,5 @@
-// Package inbox is the sandbox's mail server: it takes every mail that is sent to it, delivers none, and shows
-// them to people and to scripts. It is the mailbox of every customer of a sandbox.
+// Package inbox is the sandbox's mail server and SMS gateway: it takes every mail and every short message that is sent to it, delivers
+// none, and shows them to people and to scripts. It is the mailbox and the phone of every customer of a sandbox.
 package inbox
 
 import (
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/comecomepay/comecomepay/internal/platform/clock"
+	"github.com/comecomepay/comecomepay/internal/platform/secret"
 )
 
 // ErrNotFound is returned for a message that is not in the inbox.
@@ -32,6 +33,8 @@ type Options struct {
 	DB    *sql.DB      // SQLite, opened with at most one connection; the table inbox_messages is made by New
 	Clock clock.Clock  // for the time of receipt; nil: the machine's clock
 	Log   *slog.Logger // nil: nothing is logged
+
+	SMSSecret secret.Text // that short messages are signed with; empty: none are taken
 }
 
 // Inbox stores mail and shows it. It is safe for concurrent use.
@@ -39,12 +42,14 @@ type Inbox struct {
 	db    *sql.DB
 	clock clock.Clock
 	log   *slog.Logger
+
+	smsSecret secret.Text
 }
 
-// Message is one mail as one recipient got it. Its JSON form is that of the control interface.
+// Message is one mail, or short message, as one recipient got it. Its JSON form is that of the control interface.
 type Message struct {
 	ID         int64     `json:"id"`
-	To         string    `json:"to"` // the envelope's recipient
+	To         string    `json:"to"` // the envelope's recipient, or a number
 	Subject    string    `json:"subject"`
 	Text       string    `json:"text"`        // the plain-text part, "" if there is none
 	HTML       string    `json:"html"`        // the HTML part, "" if there is none
@@ -77,7 +82,7 @@ func New(ctx context.Context, o Options) (*Inbox, error) {
 	if _, err := o.DB.ExecContext(ctx, schema); err != nil {
 		return nil, fmt.Errorf("inbox: %w", err)
 	}
-	return &Inbox{db: o.DB, clock: o.Clock, log: o.Log}, nil
+	return &Inbox{db: o.DB, clock: o.Clock, log: o.Log, smsSecret: o.SMSSecret}, nil
 }
 
 // store keeps one mail for each of its recipients, all or none.
@@ -108,8 +113,11 @@ func (in *Inbox) store(ctx context.Context, recipients []string, m parsed) error
 	return nil
 }
 
-// key is the form in which addresses are compared: people type them in any case.
-func key(address string) string { return strings.ToLower(strings.TrimSpace(address)) }
+// key is the form in which addresses are compared: people type them in any case. Numbers are compared without their +, which means a space
+// in a query.
+func key(address string) string {
+	return strings.ToLower(strings.TrimPrefix(strings.TrimSpace(address), "+"))
+}
 
 const (
 	columns         = `id, recipient, subject, body_text, body_html, received_us`
