@@ -448,3 +448,14 @@ func (c *customer) sendWith(pin string, to int64, currency, amount string, heade
 	body := fmt.Sprintf(`{"amount":%s,"currency":%q,"description":"Internal transfer","recipient_uid":%d,"transaction_password":%q}`, amount, currency, to, pin)
 	return c.w.call(http.MethodPost, "/wallet/transfer-by-uid", c.access, body, headers...)
 }
+
+// open opens an empty database for a benchmark.
+func open(b *testing.B, engine db.Engine) db.DB {
+	b.Helper()
+	d, err := db.Open(b.Context(), dbtest.URL(b, engine), db.Options{MaxConns: 16})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = d.Close() })
+	return d
+}
