@@ -170,6 +170,7 @@ func (a *App) Serve(ctx context.Context) (err error) {
 	loops.Go(func() { a.Rates.Run(background) })
 	loops.Go(func() { a.Wallet.WatchCoins(background) })
 	loops.Go(func() { a.sweep(background) })
+	loops.Go(func() { a.Ledger.Watch(background) })
 	if a.follow != nil {
 		loops.Go(func() { sandbox.FollowClock(background, "http://"+a.Config.Sandbox.Addr, a.follow) })
 	}
@@ -221,6 +222,9 @@ func (a *App) drain(ctx context.Context, public, ops *http.Server, stopBackgroun
 	loops.Wait()
 	if err := a.Jobs.Stop(ctx); err != nil {
 		problems = append(problems, fmt.Errorf("CCP_DRAIN_TIMEOUT: jobs were cut off and will run again: %w", err))
+	}
+	if err := a.Ledger.Close(ctx); err != nil {
+		problems = append(problems, fmt.Errorf("CCP_DRAIN_TIMEOUT: %w", err))
 	}
 	// Last, so that readiness and metrics can be read during the drain. A profile that is being taken is of no use any more.
 	return errors.Join(append(problems, ops.Close())...)

@@ -91,7 +91,8 @@ func (keysCommand) Run(ctx context.Context, p Program) error {
 }
 
 type migrateCommand struct {
-	Status bool `help:"Only tell which version the database is at."`
+	Status  bool   `help:"Only tell which version the database is at." xor:"what"`
+	GrantTo string `help:"Give a PostgreSQL role, which the program is to serve under, the rights it needs and no more." xor:"what" placeholder:"ROLE"`
 }
 
 // Run brings the database up to date.
@@ -126,6 +127,14 @@ func (m migrateCommand) Run(ctx context.Context, p Program) error {
 	applied, err := app.Migrate(ctx, d)
 	if err != nil {
 		return err
+	}
+	if m.GrantTo != "" {
+		if err := app.Grant(ctx, d, m.GrantTo); err != nil {
+			return err
+		}
+		if err := p.print("role %s may serve\n", m.GrantTo); err != nil {
+			return err
+		}
 	}
 	if len(applied) == 0 {
 		return p.print("the database is up to date\n")

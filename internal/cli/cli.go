@@ -63,6 +63,7 @@ type commands struct {
 	Account accountCommand `cmd:"" help:"Show, freeze, unfreeze and close accounts; list their sessions."`
 	KYC     kycCommand     `cmd:"" name:"kyc" help:"Look at verifications and decide about them."`
 	Cases   casesCommand   `cmd:"" help:"List what waits for an operator; close what is settled."`
+	Ledger  ledgerCommand  `cmd:"" help:"Verify the ledger; show accounts and transactions."`
 	OpenAPI openAPICommand `cmd:"" name:"openapi" help:"Print the description of the API (OpenAPI 3.1, YAML)."`
 	Version versionCommand `cmd:"" help:"Print which build this is."`
 }

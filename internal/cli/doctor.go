@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/comecomepay/comecomepay/internal/app"
+	"github.com/comecomepay/comecomepay/internal/ledger"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/provider"
 	"github.com/comecomepay/comecomepay/internal/provider/didit"
@@ -76,6 +77,7 @@ func (d doctorCommand) Run(ctx context.Context, p Program) error {
 		if d != nil {
 			defer d.Close()
 			check("schema", func(ctx context.Context) (string, error) { return schemaState(ctx, c, d) })
+			check("ledger", func(ctx context.Context) (string, error) { return ledgerRights(ctx, c, d) })
 			check("clock", func(ctx context.Context) (string, error) { return clockSkew(ctx, d) })
 		}
 		check("pokepay", func(ctx context.Context) (string, error) { return askPokePay(ctx, c) })
@@ -131,6 +133,24 @@ func schemaState(ctx context.Context, c app.Config, d db.DB) (string, error) {
 		return fmt.Sprintf("version %d; serve will bring it to %d", current, needed), nil
 	}
 	return fmt.Sprintf("version %d", current), nil
+}
+
+// ledgerRights tells whether what is posted could be changed from here. It is a warning: the program never does.
+func ledgerRights(ctx context.Context, c app.Config, d db.DB) (string, error) {
+	current, needed, err := app.SchemaVersions(ctx, d)
+	if err != nil || current < needed {
+		return "not migrated yet", err
+	}
+	protected, err := ledger.Protected(ctx, d)
+	switch {
+	case err != nil:
+		return "", err
+	case protected:
+		return "the database refuses to change what is posted", nil
+	case d.Engine() == db.SQLite || c.General.Environment != app.Production:
+		return "warning: the database would let this role change what is posted", nil
+	}
+	return "warning: the database would let this role change what is posted; serve under a role of its own: comecomepay migrate --grant-to", nil
 }
 
 // clockSkew compares this machine's time with that of a PostgreSQL server; SQLite has no time of its own.

@@ -33,6 +33,9 @@ type Ledger struct {
 	rules   map[Kind]Rule
 	known   knownAccounts
 	queue   queue
+	checks  []namedCheck
+
+	verifyChunk int
 }
 
 // New makes the ledger.
@@ -40,7 +43,8 @@ func New(o Options) *Ledger {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Ledger{db: o.DB, clock: o.Clock, log: o.Log, metrics: newMetrics(o.Registerer), rules: map[Kind]Rule{}, queue: queue{most: workers(o.DB.Engine())}}
+	return &Ledger{db: o.DB, clock: o.Clock, log: o.Log, metrics: newMetrics(o.Registerer), rules: map[Kind]Rule{},
+		queue: queue{most: workers(o.DB.Engine())}, verifyChunk: verifyChunk}
 }
 
 // Govern sets the rule of a kind, before anything of it is posted.

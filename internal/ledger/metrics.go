@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,6 +14,7 @@ type metrics struct {
 	replayed    prometheus.Counter
 	size        prometheus.Histogram
 	duration    prometheus.Histogram
+	imbalance   *prometheus.GaugeVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -24,11 +26,45 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ccp_ledger_round_seconds",
 			Help: "How long a round took, its commit included.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12)}),
 	}
+	m.imbalance = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "ccp_ledger_imbalance",
+		Help: "Sum of all balances of an asset in minor units. Anything but 0 means that money was lost or made."}, []string{"asset"})
 	m.posted, m.replayed = m.submissions.WithLabelValues("posted"), m.submissions.WithLabelValues("replayed")
 	if reg != nil {
-		reg.MustRegister(m.submissions, m.size, m.duration)
+		reg.MustRegister(m.submissions, m.size, m.duration, m.imbalance)
 	}
 	return m
+}
+
+// imbalanceEvery is how often the book is summed up: one statement over all accounts, which takes a second for some millions.
+const imbalanceEvery = 5 * time.Minute
+
+// Watch keeps the metric of the imbalance until ctx ends.
+func (l *Ledger) Watch(ctx context.Context) {
+	tick := time.NewTicker(imbalanceEvery)
+	defer tick.Stop()
+	for {
+		if err := l.MeasureImbalance(ctx); err != nil && ctx.Err() == nil {
+			l.log.WarnContext(ctx, "imbalance of the ledger not known", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// MeasureImbalance sums up the book for the metric.
+func (l *Ledger) MeasureImbalance(ctx context.Context) error {
+	list, err := standingOfAssets(ctx, l.db)
+	for _, s := range list {
+		sum, _ := s.book.Float64() // a gauge is a float; 0 is exact, and only 0 is right
+		l.metrics.imbalance.WithLabelValues(s.asset).Set(sum)
+		if sum != 0 {
+			l.log.ErrorContext(ctx, "the ledger does not balance", "asset", s.asset, "units", s.book)
+		}
+	}
+	return err
 }
 
 func (m *metrics) submitted(p Posted, err error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"math/bits"
 	"slices"
 	"strings"
@@ -67,13 +68,13 @@ func (t *Transaction) validate() error {
 		if slices.ContainsFunc(t.Lines[:i], func(l Line) bool { return l.Account.Asset == first.Account.Asset }) {
 			continue
 		}
-		var sum big
+		var sum total
 		for _, line := range t.Lines[i:] {
 			if line.Account.Asset == first.Account.Asset {
 				sum.add(line.Amount)
 			}
 		}
-		if sum != (big{}) {
+		if sum != (total{}) {
 			return fmt.Errorf("%w: the lines in %s do not sum to zero", ErrInvalid, first.Account.Asset)
 		}
 	}
@@ -87,13 +88,19 @@ func isText(s string, least, most int) bool {
 	return len(s) >= least && len(s) <= most && utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }
 
-// big is a sum of amounts, in 128 bits: more than a thousand of them, or those of all accounts there ever will be, cannot overflow it.
-type big struct{ high, low uint64 }
+// total is a sum of amounts, in 128 bits: all amounts that there ever will be cannot overflow it.
+type total struct{ high, low uint64 }
 
-func (b *big) add(n int64) {
+func (t *total) add(n int64) {
 	var carry uint64
-	b.low, carry = bits.Add64(b.low, uint64(n), 0)
-	b.high += uint64(n>>63) + carry // the sign fills the upper half
+	t.low, carry = bits.Add64(t.low, uint64(n), 0)
+	t.high += uint64(n>>63) + carry // the sign fills the upper half
+}
+
+// String is the sum in decimal digits.
+func (t total) String() string {
+	n := new(big.Int).Lsh(big.NewInt(int64(t.high)), 64)
+	return n.Add(n, new(big.Int).SetUint64(t.low)).String()
 }
 
 // Posting is one leg of a transaction as it stands in the book.
