@@ -2,6 +2,8 @@ package sandbox_test
 
 import (
 	"context"
+	"crypto/md5"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -21,6 +23,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/sandbox/didit"
 	"github.com/comecomepay/comecomepay/internal/sandbox/fault"
 	"github.com/comecomepay/comecomepay/internal/sandbox/pokepay"
+	"github.com/comecomepay/comecomepay/internal/sandbox/udun"
 )
 
 func options(t *testing.T, service string) sandbox.Options {
@@ -143,6 +146,20 @@ func TestRefusals(t *testing.T) {
 		{"POST", "/control/kyc", `{"session_id":"s","didit_status":"Declined","risk":"no risk code"}`, 400, "risk"},
 		{"POST", "/control/kyc", `{"session_id":"s","didit_status":"Approved"}`, 404, "no such session"},
 		{"POST", "/control/kyc", `{"reason":"` + strings.Repeat("x", 70_000) + `"}`, 413, "large"},
+		{"POST", "/control/deposit", `{"address":"x","coin":"USDT","amount":"1","unknown_address":true}`, 400, "coin must be"},
+		{"POST", "/control/deposit", `{"address":"x","coin":"TRX","amount":0,"unknown_address":true}`, 400, "above 0"},
+		{"POST", "/control/deposit", `{"address":"x","coin":"TRX","amount":1e3,"unknown_address":true}`, 400, "plain decimal"},
+		{"POST", "/control/deposit", `{"address":"x","coin":"TRX","amount":"1"}`, 404, "no such address"},
+		{"POST", "/control/deposit", `{"address":"x","coin":"TRX","amount":"1","unknown_address":true,"sign":"odd"}`, 400, "sign must be"},
+		{"POST", "/control/deposit", `{"address":"x","coin":"TRX","amount":"1","confirmation":3}`, 400, "confirmation"},
+		{"POST", "/control/deposit", `{"trade_id":"1","amount":"1"}`, 400, "leave out"},
+		{"POST", "/control/deposit", `{"trade_id":"1"}`, 404, "no such trade"},
+		{"POST", "/control/withdrawal", `{"business_id":"w","outcome":"paid"}`, 400, "outcome must be"},
+		{"POST", "/control/withdrawal", `{"business_id":"w","outcome":"approved"}`, 404, "no such trade"},
+		{"POST", "/control/withdrawal", `{"outcome":"approved"}`, 404, "no such trade"},
+		{"POST", "/control/resend", `{}`, 404, "no such trade"},
+		{"POST", "/control/rate", `{"src":"USDT","dst":"HKD","rate":"-1"}`, 400, "above 0"},
+		{"GET", "/control/deposit", ``, 405, "POST"},
 		{"POST", "/control/faults", `{"kind":"gremlins"}`, 400, "kind"},
 		{"POST", "/control/faults", `{"provider":"visa","kind":"delay"}`, 400, "provider"},
 		{"POST", "/control/faults", `{"provider":"pokepay","operation":"kyc_int","kind":"http_500"}`, 400, "operation must be one of callback, fx_rate, kyc_get, kyc_init, kyc_list, kyc_submit, login, or *"},
@@ -327,6 +344,96 @@ func TestVerdicts(t *testing.T) {
 	want := map[string]string{first: "Not Started pokepay", second: "Declined pokepay", own.SessionID: "Approved "}
 	if diff := cmp.Diff(want, words); diff != "" {
 		t.Errorf("sessions (-want +got):\n%s", diff)
+	}
+}
+
+// Money comes and goes by the control interface as the guide writes it.
+func TestMoney(t *testing.T) {
+	t.Parallel()
+	url, calls := service(t)
+	o := options(t, url)
+	s := startSandbox(t, o)
+	gateway := func(path, body string) (data struct{ Address string }) {
+		sum := md5.Sum([]byte(body + o.Udun.APIKey + "1" + "1772366400"))
+		envelope, err := json.Marshal(map[string]any{"timestamp": 1772366400, "nonce": 1, "sign": hex.EncodeToString(sum[:]), "body": body})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answer struct {
+			Code int
+			Data struct{ Address string }
+		}
+		ask(t, s, "POST", "/udun/mch/"+path, string(envelope), func(r *http.Request) { r.Header.Set("Content-Type", "application/json") }).into(t, &answer)
+		if answer.Code != 200 {
+			t.Fatalf("%s: %d", path, answer.Code)
+		}
+		return answer.Data
+	}
+	told := func(status string) {
+		t.Helper()
+		if got := next(t, calls); !strings.HasPrefix(got, "/udun/callback body=") || !strings.Contains(got, status) {
+			t.Errorf("callback %q, want %s", got, status)
+		}
+	}
+	const status0, status1, status3, status4 = "%22status%22%3A0", "%22status%22%3A1", "%22status%22%3A3", "%22status%22%3A4"
+
+	address := gateway("address/create", `[{"merchantId":"300011","mainCoinType":195,"callUrl":"`+url+`/udun/callback"}]`).Address
+	var trade udun.TradeState
+	ask(t, s, "POST", "/control/deposit", `{"address":"`+address+`","coin":"USDT-TRC20","amount":25.5,"confirmations":3}`).into(t, &trade)
+	told(status0)
+	ask(t, s, "POST", "/control/deposit", `{"trade_id":"`+trade.TradeID+`","confirmations":1}`).into(t, &trade)
+	told(status1)
+	ask(t, s, "POST", "/control/clock", `{"advance":"1m"}`)
+	told(status3)
+	ask(t, s, "POST", "/control/deposit", `{"address":"anywhere","coin":"195/195","amount":"1","unknown_address":true}`).into(t, &trade)
+	told("anywhere")
+	ask(t, s, "POST", "/control/resend", `{"trade_id":"`+trade.TradeID+`"}`).into(t, &trade)
+	told("anywhere")
+
+	for _, id := range []string{"w1", "w2"} {
+		gateway("withdraw", `[{"merchantId":"300011","address":"TXYZopYRdj2D9XRtbG411XZZ3kM5VkAeBf","amount":"20","mainCoinType":"195",
+			"coinType":"TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t","callUrl":"`+url+`/udun/callback","businessId":"`+id+`","memo":""}]`)
+		told(status0)
+	}
+	ask(t, s, "POST", "/control/withdrawal", `{"business_id":"w1","outcome":"approved"}`).into(t, &trade)
+	told(status1)
+	ask(t, s, "POST", "/control/withdrawal", `{"business_id":"w1","outcome":"succeeded","duplicates":1}`).into(t, &trade)
+	told(status3)
+	told(status3)
+	if a := ask(t, s, "POST", "/control/withdrawal", `{"business_id":"w1","outcome":"failed"}`); a.status != http.StatusConflict {
+		t.Errorf("after its end: %d %s", a.status, a.text)
+	}
+	ask(t, s, "POST", "/control/withdrawal", `{"business_id":"w2","outcome":"succeeded"}`).into(t, &trade) // more than there is
+	told(status1)
+	told(status4)
+
+	var state sandbox.State
+	ask(t, s, "GET", "/control/state", "").into(t, &state)
+	held := map[string]string{}
+	for _, b := range state.Custody.Balances {
+		held[b.Coin] = b.Balance + " = " + b.BaseUnits
+	}
+	if held["USDT-TRC20"] != "5.5 = 5500000" || held["TRX"] != "1 = 1000000" || held["BTC"] != "0 = 0" {
+		t.Errorf("balances %v", held)
+	}
+	if len(state.Custody.Trades) != 4 || len(state.Custody.Addresses) != 1 || state.Custody.Addresses[0].Address != address {
+		t.Errorf("%+v", state.Custody)
+	}
+}
+
+func TestRate(t *testing.T) {
+	t.Parallel()
+	s := startSandbox(t, options(t, "http://127.0.0.1:8010"))
+	if a := ask(t, s, "POST", "/control/rate", `{"src":"USDT","dst":"HKD","rate":7.75}`); a.status != 200 || a.text != "{}" {
+		t.Fatalf("%d %s", a.status, a.text)
+	}
+	var login struct{ Data struct{ Token string } }
+	ask(t, s, "POST", "/pokepay/web/auth/login", `{"account":"ops@example.com","password":"password","login_type":"email"}`).into(t, &login)
+	a := ask(t, s, "GET", "/pokepay/api/v1/system/currencySimple?src_currency_code=USDT&dst_currency_code=HKD", "", func(r *http.Request) {
+		r.Header.Set("Authorization", "Bearer "+login.Data.Token)
+	})
+	if !strings.Contains(a.text, `"rate":"7.75"`) {
+		t.Errorf("%d %s", a.status, a.text)
 	}
 }
 
