@@ -277,7 +277,7 @@ func (s *Service) creditDeposit(ctx context.Context, tx db.Tx, d Deposit) error 
 		return err
 	}
 	s.countDeposit(tx, d)
-	if err := s.Customers.Notify(ctx, tx, d.UserID, "deposit_credited", map[string]any{"Amount": s.byName[d.Coin].Format(d.Units), "Currency": d.Coin}); err != nil {
+	if err := s.Customers.Notify(ctx, tx, d.UserID, "deposit_credited", map[string]any{"Amount": s.listed[d.Coin].Format(d.Units), "Currency": d.Coin}); err != nil {
 		return err
 	}
 	return s.store.saveDeposit(ctx, tx, d)

@@ -64,7 +64,7 @@ type withdrawalItem struct {
 }
 
 func (s *Service) item(w Withdrawal) withdrawalItem {
-	coin := s.byName[w.Coin]
+	coin := s.listed[w.Coin].Coin
 	return withdrawalItem{
 		ID: w.ID, Amount: api.Number(coin.Format(w.Units)), Fee: api.Number(coin.Format(w.Fee)), Currency: w.Coin, Address: w.Address,
 		Status: w.State.shown(), TxHash: w.TxID, CreatedAt: stamp(w.RequestedAt), UpdatedAt: stamp(w.EnteredAt),

@@ -254,7 +254,7 @@ func (s *Service) pursue(ctx context.Context, id int64) error {
 	if err != nil || order == nil {
 		return err
 	}
-	coin := s.byName[order.Coin]
+	coin := s.listed[order.Coin].Coin
 	call := s.Gateway.Client.Withdraw
 	if s.Gateway.AutoPay {
 		call = s.Gateway.Client.ProxyPay
@@ -432,7 +432,7 @@ func (s *Service) withdrawalSaid(ctx context.Context, tx db.Tx, e udun.Event) er
 
 // differs says in what a callback does not fit the withdrawal that it names, or "".
 func (s *Service) differs(w Withdrawal, e udun.Event) string {
-	coin := s.byName[w.Coin]
+	coin := s.listed[w.Coin].Coin
 	net := new(big.Int).Mul(big.NewInt(w.Units-w.Fee), new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(coin.Decimals-coin.Scale)), nil))
 	address, err := coin.Chain.Form.Parse(e.Address)
 	switch {
@@ -535,7 +535,7 @@ func (s *Service) finish(ctx context.Context, tx db.Tx, w Withdrawal, how Withdr
 
 // tell mails the customer about a step.
 func (s *Service) tell(ctx context.Context, tx db.Tx, w Withdrawal, template string) error {
-	coin := s.byName[w.Coin]
+	coin := s.listed[w.Coin].Coin
 	return s.Customers.Notify(ctx, tx, w.UserID, template, map[string]any{
 		"Amount": coin.Format(w.Units), "Net": coin.Format(w.Units - w.Fee), "Fee": coin.Format(w.Fee), "Currency": w.Coin, "Address": w.Address,
 	})
