@@ -33,36 +33,46 @@ type dataset struct {
 // createDatabase makes an empty migrated database. postgres is the address of a server whose role may create databases;
 // empty: a SQLite file in dir.
 func createDatabase(ctx context.Context, postgres, dir string) (dataset, error) {
+	set, err := emptyDatabase(ctx, postgres, dir)
+	if err != nil {
+		return set, err
+	}
+	migrate := func() error {
+		d, err := db.Open(ctx, set.url, db.Options{MaxConns: 2})
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		if _, err := (db.Migrations{Files: migrations.Files}).Up(ctx, d); err != nil {
+			return err
+		}
+		return jobs.Migrate(ctx, d)
+	}
+	if err := migrate(); err != nil {
+		return set, errors.Join(err, set.drop(ctx))
+	}
+	return set, nil
+}
+
+// emptyDatabase makes a database with nothing in it.
+func emptyDatabase(ctx context.Context, postgres, dir string) (dataset, error) {
 	b := make([]byte, 6)
 	_, _ = rand.Read(b)
 	name := "ccp_bench_" + hex.EncodeToString(b)
 	set := dataset{url: "sqlite://" + filepath.Join(dir, name+".db"), drop: func(context.Context) error { return nil }}
-	if postgres != "" {
-		u, err := url.Parse(postgres)
-		if err != nil {
-			return set, errors.New("-postgres is not an address")
-		}
-		if err := execute(ctx, postgres, "CREATE DATABASE "+name); err != nil {
-			return set, err
-		}
-		u.Path = "/" + name
-		set.url = u.String()
-		set.drop = func(ctx context.Context) error {
-			return execute(ctx, postgres, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
-		}
+	if postgres == "" {
+		return set, nil
 	}
-	d, err := db.Open(ctx, set.url, db.Options{MaxConns: 2})
+	u, err := url.Parse(postgres)
 	if err != nil {
-		return set, errors.Join(err, set.drop(ctx))
+		return set, errors.New("-postgres is not an address")
 	}
-	defer d.Close()
-	if _, err = (db.Migrations{Files: migrations.Files}).Up(ctx, d); err == nil {
-		err = jobs.Migrate(ctx, d)
+	u.Path = "/" + name
+	set.url = u.String()
+	set.drop = func(ctx context.Context) error {
+		return execute(ctx, postgres, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
 	}
-	if err != nil {
-		return set, errors.Join(err, set.drop(ctx))
-	}
-	return set, nil
+	return set, execute(ctx, postgres, "CREATE DATABASE "+name)
 }
 
 func execute(ctx context.Context, address, statement string) error {
@@ -122,9 +132,16 @@ func (d *dataset) fill(ctx context.Context, customers int) error {
 	}
 	defer store.Close()
 	d.customers = customers
-	now := time.Now().UTC()
+	if err := fillCustomers(ctx, store, fillStatements, customers, time.Now().UTC()); err != nil {
+		return err
+	}
+	return settle(ctx, store)
+}
+
+// fillCustomers runs the statements for customers 1 to so many.
+func fillCustomers(ctx context.Context, store db.DB, statements []string, customers int, now time.Time) error {
 	words := fillWords[store.Engine()]
-	for _, s := range fillStatements {
+	for _, s := range statements {
 		args := []any{customers, now}
 		if strings.Contains(s, "{later}") {
 			args = append(args, now.Add(7*24*time.Hour))
@@ -133,13 +150,23 @@ func (d *dataset) fill(ctx context.Context, customers int) error {
 			return fmt.Errorf("fill: %w", err)
 		}
 	}
+	return nil
+}
+
+// settle leaves a database as it would be some time after it was filled.
+func settle(ctx context.Context, store db.DB) error {
 	if lite, ok := store.(*db.Lite); ok {
 		// No ANALYZE: nobody runs it on an installation's file either.
-		_, err = lite.Writer().ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+		_, err := lite.Writer().ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 		return err
 	}
-	_, err = store.Exec(ctx, "VACUUM ANALYZE")
-	return err
+	if _, err := store.Exec(ctx, "VACUUM ANALYZE"); err != nil {
+		return err
+	}
+	// What was written just now is not to be written out while something is measured. Not every role may ask for it, and then the
+	// server does it a little later.
+	_, _ = store.Exec(ctx, "CHECKPOINT")
+	return nil
 }
 
 // maxTokens bounds how many customers are asked about: signing in advance takes no time from the measurement.
@@ -166,13 +193,20 @@ func (k tokenKeys) setting() string {
 	return keyID + ":" + base64.StdEncoding.EncodeToString(k.secret)
 }
 
-// tokens are access tokens, as the service makes them, of customers chosen at random.
-func (d *dataset) tokens(k tokenKeys) ([]string, error) {
+// someCustomers are customers chosen at random, each once.
+func (d *dataset) someCustomers() []int {
+	chosen := mathrand.Perm(d.customers)[:min(d.customers, maxTokens)]
+	for i := range chosen {
+		chosen[i]++
+	}
+	return chosen
+}
+
+// tokens are access tokens of customers, as the service makes them.
+func (k tokenKeys) tokens(customers []int) ([]string, error) {
 	now := time.Now()
-	list := make([]string, min(d.customers, maxTokens))
-	chosen := mathrand.Perm(d.customers)
-	for i := range list {
-		id := chosen[i] + 1
+	list := make([]string, len(customers))
+	for i, id := range customers {
 		t := jwt.NewWithClaims(jwt.SigningMethodHS256, struct {
 			jwt.RegisteredClaims
 			SessionID string `json:"sid"`

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -23,21 +24,44 @@ type server struct {
 	tokens  []string
 }
 
-// load asks the server over connections that stay open, as fast as each of them is answered, for a time. Every request is
-// that of a customer chosen at random. Any answer but 200 is an error.
+// load asks the server as fast as it answers, for customers chosen at random.
+func (s server) load(ctx context.Context, lasting time.Duration) (round, error) {
+	l := load{address: s.address, connections: connections, compose: func(out []byte) []byte {
+		return append(append(append(out, requestHead...), s.tokens[rand.IntN(len(s.tokens))]...), requestTail...)
+	}}
+	return l.run(ctx, lasting)
+}
+
+var (
+	requestHead = []byte("GET /didit/status HTTP/1.1\r\n" + headers + "Authorization: Bearer ")
+	requestTail = []byte("\r\n\r\n")
+)
+
+// headers are those of every request, as the app and a proxy in front send them.
+const headers = "Host: 127.0.0.1\r\nUser-Agent: Dart/3.5 (dart:io)\r\nAccept: application/json\r\nAccept-Language: en\r\nX-Forwarded-For: 203.0.113.7\r\n"
+
+// load is what a server is asked, and over how many connections, which stay open. Any answer but 200 is an error.
 //
 // The client is a socket, a buffer and as much of HTTP/1.1 as the answer needs: its share of the machine is taken from
 // both sides of a comparison, so it has to be small.
-func (s server) load(ctx context.Context, lasting time.Duration) (round, error) {
+type load struct {
+	address     string // host:port
+	connections int
+	every       time.Duration               // one connection asks at these times; 0: as fast as it is answered
+	compose     func(request []byte) []byte // appends a request
+}
+
+func (l load) run(ctx context.Context, lasting time.Duration) (round, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	latencies := make([][]time.Duration, connections)
+	latencies := make([][]time.Duration, l.connections)
 	var all sync.WaitGroup
 	start := time.Now()
-	for i := range connections {
+	for i := range l.connections {
 		all.Go(func() {
 			var err error
-			if latencies[i], err = s.ask(ctx, start.Add(lasting)); err != nil {
+			// Those that ask at fixed times do not ask all at the same.
+			if latencies[i], err = l.ask(ctx, start.Add(l.every*time.Duration(i)/time.Duration(l.connections)), start.Add(lasting)); err != nil {
 				cancel(err)
 			}
 		})
@@ -47,21 +71,12 @@ func (s server) load(ctx context.Context, lasting time.Duration) (round, error) 
 	if err := context.Cause(ctx); err != nil {
 		return round{}, err
 	}
-	var list []time.Duration
-	for _, l := range latencies {
-		list = append(list, l...)
-	}
-	return newRound(list, took), nil
+	return newRound(slices.Concat(latencies...), took), nil
 }
 
-var (
-	requestHead = []byte("GET /didit/status HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: Dart/3.5 (dart:io)\r\nAccept: application/json\r\n" +
-		"Accept-Language: en\r\nX-Forwarded-For: 203.0.113.7\r\nAuthorization: Bearer ")
-	requestTail = []byte("\r\n\r\n")
-)
-
-func (s server) ask(ctx context.Context, until time.Time) ([]time.Duration, error) {
-	conn, err := net.Dial("tcp", s.address)
+// ask asks over one connection. Where the times of asking are fixed, a latency counts from that time on.
+func (l load) ask(ctx context.Context, start, until time.Time) ([]time.Duration, error) {
+	conn, err := net.Dial("tcp", l.address)
 	if err != nil {
 		return nil, err
 	}
@@ -72,8 +87,11 @@ func (s server) ask(ctx context.Context, until time.Time) ([]time.Duration, erro
 	var latencies []time.Duration
 	in := bufio.NewReader(conn)
 	var out []byte
-	for start := time.Now(); start.Before(until); {
-		out = append(append(append(out[:0], requestHead...), s.tokens[rand.IntN(len(s.tokens))]...), requestTail...)
+	for start.Before(until) {
+		if l.every > 0 {
+			time.Sleep(time.Until(start))
+		}
+		out = l.compose(out[:0])
 		if _, err := conn.Write(out); err != nil {
 			return nil, err
 		}
@@ -82,21 +100,26 @@ func (s server) ask(ctx context.Context, until time.Time) ([]time.Duration, erro
 		}
 		end := time.Now()
 		latencies = append(latencies, end.Sub(start))
-		start = end
+		if l.every > 0 {
+			start = start.Add(l.every)
+		} else {
+			start = end
+		}
 	}
 	return latencies, nil
 }
 
-// readAnswer reads one answer with a Content-Length and drops its body.
+// readAnswer reads one answer and drops its body.
 func readAnswer(in *bufio.Reader) error {
 	line, err := in.ReadSlice('\n')
 	if err != nil {
 		return err
 	}
+	refusal := ""
 	if !bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")) {
-		return fmt.Errorf("answered %q", bytes.TrimSpace(line))
+		refusal = string(bytes.TrimSpace(line))
 	}
-	length := -1
+	length, chunked := -1, false
 	for {
 		if line, err = in.ReadSlice('\n'); err != nil {
 			return err
@@ -104,10 +127,28 @@ func readAnswer(in *bufio.Reader) error {
 		if len(line) <= 2 {
 			break
 		}
-		if name := []byte("Content-Length: "); bytes.HasPrefix(line, name) {
-			if length, err = strconv.Atoi(string(bytes.TrimSpace(line[len(name):]))); err != nil {
+		if value, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
 				return err
 			}
+		}
+		chunked = chunked || bytes.HasPrefix(line, []byte("Transfer-Encoding: chunked"))
+	}
+	if refusal != "" {
+		body := make([]byte, max(length, 0))
+		_, err := io.ReadFull(in, body)
+		return errors.Join(fmt.Errorf("answered %q: %s", refusal, body), err)
+	}
+	for chunked {
+		if line, err = in.ReadSlice('\n'); err != nil {
+			return err
+		}
+		size, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 16, 31)
+		if err != nil {
+			return err
+		}
+		if _, err := in.Discard(int(size) + len("\r\n")); err != nil || size == 0 {
+			return err
 		}
 	}
 	if length < 0 {

@@ -25,7 +25,11 @@ type options struct {
 	warmUp    time.Duration
 	journeys  time.Duration
 	customers int
+	accounts  [2]int // of the large book, on PostgreSQL and on SQLite; 0: leave it out
 	profiles  string
+
+	transferRounds int
+	transferRound  time.Duration
 }
 
 func main() {
@@ -53,24 +57,36 @@ func run(ctx context.Context) (err error) {
 	var postgres, only string
 	var markdown bool
 	flag.StringVar(&postgres, "postgres", os.Getenv(dbtest.Variable), "address of a PostgreSQL server, with a role that may create databases")
-	flag.StringVar(&only, "only", "reading,journeys,startup", "what to measure")
+	flag.StringVar(&only, "only", strings.Join(allParts, ","), "what to measure")
 	flag.IntVar(&o.rounds, "rounds", 7, "rounds of GET /didit/status for each server")
 	flag.DurationVar(&o.round, "round", 4*time.Second, "length of one round")
 	flag.DurationVar(&o.journeys, "journeys", 20*time.Second, "how long customers set out on journeys")
 	flag.IntVar(&o.customers, "customers", 1_000_000, "customers of the large database; 0: leave it out")
+	flag.IntVar(&o.transferRounds, "transfer-rounds", 5, "rounds of transfers, and of reading their history, for each who does them")
+	flag.DurationVar(&o.transferRound, "transfer-round", 3*time.Second, "length of one of these rounds")
+	flag.IntVar(&o.accounts[0], "accounts", 1_000_000, fmt.Sprintf("accounts of the large book on PostgreSQL, each with %d postings; 0: leave it out", postingsPerHead))
+	flag.IntVar(&o.accounts[1], "sqlite-accounts", 100_000, "the same on SQLite, which is for smaller installations")
 	flag.StringVar(&o.profiles, "profiles", "", "directory for processor profiles of the product, for go tool pprof")
 	flag.BoolVar(&markdown, "markdown", false, "write the figures into "+page+" as well; all of them have to be measured")
 	flag.Parse()
 	parts := strings.Split(only, ",")
-	if markdown && (len(parts) != 3 || o.customers == 0) {
+	for _, part := range parts {
+		if !slices.Contains(allParts, part) {
+			return fmt.Errorf("-only: %q is none of %s", part, strings.Join(allParts, ", "))
+		}
+	}
+	if markdown && (len(parts) != len(allParts) || min(o.customers, o.accounts[0], o.accounts[1]) == 0) {
 		return errors.New("-markdown: the page takes only a whole measurement")
 	}
 	if postgres == "" {
 		return errors.New("no PostgreSQL server: give its address with -postgres or " + dbtest.Variable)
 	}
-	version, err := postgresVersion(ctx, postgres)
+	version, durable, err := postgresVersion(ctx, postgres)
 	if err != nil {
 		return err
+	}
+	if !durable && slices.ContainsFunc(parts, movesMoney) {
+		return fmt.Errorf("PostgreSQL %s does not keep what it confirms: for %s it has to be as it comes", version, strings.Join(moneyParts, ", "))
 	}
 	dir, err := os.MkdirTemp("", "ccp-bench")
 	if err != nil {
@@ -87,7 +103,14 @@ func run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	for _, e := range []struct{ name, server string }{{"PostgreSQL", postgres}, {"SQLite", ""}} {
+	for i, e := range []struct{ name, server string }{{"PostgreSQL", postgres}, {"SQLite", ""}} {
+		if slices.ContainsFunc(parts, movesMoney) {
+			money, err := measureMoney(ctx, e.name, e.server, dir, parts, o.accounts[i], o)
+			if err != nil {
+				return fmt.Errorf("%s: %w", e.name, err)
+			}
+			r.money = append(r.money, money)
+		}
 		if slices.Contains(parts, "reading") {
 			reading, err := measureReading(ctx, e.name, e.server, dir, o)
 			if err != nil {
@@ -109,15 +132,25 @@ func run(ctx context.Context) (err error) {
 	return r.intoPage(page)
 }
 
-// postgresVersion is the server's version, and whether it waits for its disk.
-func postgresVersion(ctx context.Context, address string) (string, error) {
+// The parts of a run. Those of moneyParts share their books.
+var (
+	moneyParts = []string{"ledger", "transfers", "history"}
+	allParts   = append([]string{"reading", "journeys", "startup"}, moneyParts...)
+)
+
+func movesMoney(part string) bool { return slices.Contains(moneyParts, part) }
+
+// postgresVersion is the server's version and how it keeps what it confirms: durable, if a crash of the machine takes nothing back.
+func postgresVersion(ctx context.Context, address string) (version string, durable bool, err error) {
 	d, err := db.Open(ctx, address, db.Options{MaxConns: 1})
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer d.Close()
-	var version, fsync string
-	err = d.QueryRow(ctx, "SELECT current_setting('server_version'), current_setting('fsync')").Scan(&version, &fsync)
+	var fsync, commit, pages string
+	err = d.QueryRow(ctx, "SELECT current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit'), current_setting('full_page_writes')").
+		Scan(&version, &fsync, &commit, &pages)
 	version, _, _ = strings.Cut(version, " ")
-	return version + " with fsync " + fsync, err
+	return fmt.Sprintf("%s with fsync %s, synchronous_commit %s, full_page_writes %s", version, fsync, commit, pages),
+		fsync == "on" && commit != "off" && pages == "on", err
 }

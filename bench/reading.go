@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 const fewCustomers = 1_000
@@ -25,10 +23,9 @@ type reading struct {
 
 // contender is one of the servers that are asked in turn.
 type contender struct {
+	*runner
 	server
 	process *process
-	rounds  []round
-	used    time.Duration // processor time during the rounds
 }
 
 // measureReading asks the service and the baseline on few customers, and the service on as many as the options say, in turn.
@@ -49,8 +46,9 @@ func measureReading(ctx context.Context, engine, postgres, dir string, o options
 		if err != nil {
 			return err
 		}
-		tokens, err := d.tokens(keys)
-		list = append(list, &contender{server: server{p.address, tokens}, process: p})
+		tokens, err := keys.tokens(d.someCustomers())
+		asked := server{p.address, tokens}
+		list = append(list, &contender{&runner{load: asked.load, spent: p.spent}, asked, p})
 		return err
 	}
 	drop := func(d dataset) { err = errors.Join(err, d.drop(context.WithoutCancel(ctx))) }
@@ -84,61 +82,25 @@ func measureReading(ctx context.Context, engine, postgres, dir string, o options
 			return r, err
 		}
 	}
+	var runners []*runner
 	for _, c := range list {
-		if _, err := c.load(ctx, o.warmUp); err != nil {
-			return r, err
-		}
+		runners = append(runners, c.runner)
+	}
+	if err := takeTurns(ctx, engine+": GET /didit/status", o.rounds, o.round, o.warmUp, runners...); err != nil {
+		return r, err
 	}
 	if o.profiles != "" {
-		if err := profileReading(ctx, list[1], filepath.Join(o.profiles, strings.ToLower(engine)+".pprof"), o.round); err != nil {
+		if err := profileRound(ctx, list[1].process, list[1].runner, filepath.Join(o.profiles, strings.ToLower(engine)+".pprof"), o.round); err != nil {
 			return r, err
 		}
 	}
-	generator, asked := ownProcessorTime(), 0
-	for n := range o.rounds {
-		progress("%s: GET /didit/status, round %d of %d", engine, n+1, o.rounds)
-		for _, c := range list {
-			before, err := processorTime(c.process.Process.Pid)
-			if err != nil {
-				return r, err
-			}
-			result, err := c.load(ctx, o.round)
-			if err != nil {
-				return r, err
-			}
-			after, err := processorTime(c.process.Process.Pid)
-			if err != nil {
-				return r, err
-			}
-			c.used += after - before
-			c.rounds = append(c.rounds, result)
-			asked += result.requests
-		}
-	}
-	r.generatorCost = (ownProcessorTime() - generator) / time.Duration(asked)
+	r.generatorCost = ownCost(runners...)
 	r.baseline, r.baselineCost = newSpread(list[0].rounds), list[0].cost()
 	r.service, r.serviceCost = newSpread(list[1].rounds), list[1].cost()
 	if len(list) > 2 {
 		r.large, r.largeCost = newSpread(list[2].rounds), list[2].cost()
 	}
 	return r, nil
-}
-
-// profileReading records a profile of one more round, which does not count.
-func profileReading(ctx context.Context, c *contender, file string, lasting time.Duration) error {
-	var all errgroup.Group
-	all.Go(func() error { return takeProfile(ctx, c.process.ops, file, lasting) })
-	all.Go(func() error { _, err := c.load(ctx, lasting); return err })
-	return all.Wait()
-}
-
-// cost is the processor time of the server for one request.
-func (c *contender) cost() time.Duration {
-	requests := 0
-	for _, r := range c.rounds {
-		requests += r.requests
-	}
-	return c.used / time.Duration(max(requests, 1))
 }
 
 func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "  "+format+"\n", args...) }

@@ -23,6 +23,7 @@ type table struct {
 type results struct {
 	machine  string
 	readings []reading
+	money    []money
 	journeys []journeys
 	startup  startup
 	program  program
@@ -35,6 +36,15 @@ const (
 	leastLarge = 0.9  // of the rate with few customers
 	mostStart  = 2 * time.Second
 	mostIdle   = 80 << 20 // bytes
+
+	leastEven    = 1.5 // of pgbench's transfers per second
+	leastHot     = 3.0 // likewise
+	mostSubmit   = 20 * time.Millisecond
+	leastLite    = 20_000 // transfers per second of the ledger on SQLite
+	leastSending = 7_000  // per second over HTTP, on PostgreSQL
+	mostOne      = 2.0    // times the p50 of one client of pgbench
+	leastGrown   = 0.85   // of the rate with the small book
+	mostPage     = 5 * time.Millisecond
 )
 
 func (r results) tables() []table {
@@ -64,6 +74,9 @@ func (r results) tables() []table {
 		}
 		reading.note += fmt.Sprintf("%s: the load generator took %s of processor time per request. ", e.engine, micros(e.generatorCost))
 	}
+	for _, m := range r.money {
+		ratios.rows = append(ratios.rows, m.againstTargets()...)
+	}
 	type figure struct {
 		what, got, target string
 		met               bool
@@ -86,7 +99,7 @@ func (r results) tables() []table {
 		}
 		ratios.rows = append(ratios.rows, []string{x.what, "", x.got, x.target, mark})
 	}
-	return slices.DeleteFunc([]table{ratios, reading, r.journeyTable()}, func(t table) bool { return len(t.rows) == 0 })
+	return slices.DeleteFunc(append([]table{ratios, reading, r.journeyTable()}, r.moneyTables()...), func(t table) bool { return len(t.rows) == 0 })
 }
 
 func (r results) journeyTable() table {

@@ -67,6 +67,15 @@ func newSpread(rounds []round) spread {
 func (s spread) rateRatio(to spread) float64 { return ratio(s.median, to.median) }
 func (s spread) tailRatio(to spread) float64 { return ratio(float64(s.p99), float64(to.p99)) }
 
+// pairedRatio is the rate of a over that of b, round by round: the median of what came to pass side by side.
+func pairedRatio(a, b []round) float64 {
+	var list []float64
+	for i := range min(len(a), len(b)) {
+		list = append(list, ratio(a[i].perSecond(), b[i].perSecond()))
+	}
+	return median(list)
+}
+
 func ratio(a, b float64) float64 {
 	if b == 0 {
 		return math.NaN()
