@@ -31,7 +31,7 @@ func options(t *testing.T, service string) sandbox.Options {
 		Addr: "127.0.0.1:0", SMTPAddr: "127.0.0.1:0", DataDir: t.TempDir(), PublicURL: service, OpsURL: "http://127.0.0.1:8012",
 		Didit:   sandbox.DiditAccount{APIKey: "key", WorkflowID: "99999999-8888-4777-8666-555555555555", WebhookSecrets: []string{"secret"}, WebhookPath: "/didit/webhook"},
 		PokePay: sandbox.PokePayAccount{Account: "ops@example.com", Password: "password", CallbackPath: "/pokepay/callback/path"},
-		Udun:    sandbox.UdunAccount{MerchantID: "300011", APIKey: "gateway-key", CallbackPath: "/udun/callback"},
+		Udun:    sandbox.UdunAccount{MerchantID: "300011", APIKey: "gateway-key"},
 		Clock:   clock.NewFixed(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)),
 	}
 }

@@ -84,10 +84,7 @@ type PokePayAccount struct {
 }
 
 // UdunAccount is our merchant's account at the crypto gateway.
-type UdunAccount struct {
-	MerchantID, APIKey string
-	CallbackPath       string // below PublicURL, for deposits to addresses that the gateway does not know; empty: those are not told
-}
+type UdunAccount struct{ MerchantID, APIKey string }
 
 // Server is a running sandbox: the simulators, the inbox, the control interface and the home page on one listener, and
 // SMTP on another. What it knows is in one SQLite file, so that it can be killed and started again.
@@ -170,7 +167,7 @@ func (s *Server) open(ctx context.Context, o Options) (http.Handler, error) {
 	}
 	s.udun, err = udun.New(ctx, udun.Options{
 		DB: s.db, Clock: s.clock, Faults: s.faults, Log: o.Log, MerchantID: o.Udun.MerchantID, APIKey: o.Udun.APIKey,
-		CallbackURL: target(o.Udun.CallbackPath), Tries: callbackTries, TimeScale: o.TimeScale, AutoApprove: o.AutoPay,
+		Tries: callbackTries, TimeScale: o.TimeScale, AutoApprove: o.AutoPay,
 	})
 	if err != nil {
 		return nil, err

@@ -133,7 +133,10 @@ func TestOptionsAreChecked(t *testing.T) {
 
 func TestUnknownAddressIsTold(t *testing.T) {
 	box := receive(t, always(200))
-	g := open(t, func(o *Options) { o.CallbackURL = box.url })
+	g := open(t, nil)
+	g.deposit(Deposit{Address: "nobody's address", Coin: "TRX", Amount: "1", UnknownAddress: true}) // nobody is there to be told
+	g.address("195", "http://127.0.0.1:1/")
+	g.address("60", box.url)
 	g.deposit(Deposit{Address: "nobody's address", Coin: "USDT-TRC20", Amount: "3", UnknownAddress: true})
 	g.settled(1)
 	if c := box.calls()[0]; c.body["address"] != "nobody's address" || !c.good() || g.balance("USDT-TRC20") != "3" {

@@ -51,9 +51,6 @@ type Options struct {
 	Disabled     bool   // the merchant's account is switched off: every call is refused
 	AddressQuota int    // how many addresses the merchant may have; 0: any number
 
-	// CallbackURL receives what is not bound to an address or a withdrawal: deposits to addresses that the gateway does not
-	// know. Empty: those are not told.
-	CallbackURL string
 	// Tries is how often a callback is sent until somebody takes it; 0 is once. The gateway's own number is unknown
 	// (provider/udun section 5.3).
 	Tries int

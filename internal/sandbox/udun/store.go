@@ -153,6 +153,15 @@ func findAddress(ctx context.Context, q querier, c *chain, address string) (a ad
 	return a, err == nil, err
 }
 
+// newestCallURL is where the newest address reports to; empty if there is none.
+func newestCallURL(ctx context.Context, q querier) (callURL string, err error) {
+	err = q.QueryRowContext(ctx, `SELECT call_url FROM udun_addresses ORDER BY id DESC LIMIT 1`).Scan(&callURL)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return callURL, err
+}
+
 // trade is a deposit or a withdrawal.
 type trade struct {
 	number        int64

@@ -61,7 +61,8 @@ type Deposit struct {
 	Confirmations int    `json:"confirmations"`
 	TxID          string `json:"tx_id"` // made up when empty; one transaction may pay an address twice
 	Memo          string `json:"memo"`
-	// UnknownAddress lets the money arrive at an address that the gateway has not made.
+	// UnknownAddress lets the money arrive at an address that the gateway has not made. Where the newest address reports to is
+	// told, if there is one.
 	UnknownAddress bool `json:"unknown_address"`
 
 	Telling
@@ -93,7 +94,7 @@ func (s *Simulator) Deposit(ctx context.Context, d Deposit) (TradeState, error) 
 	if err := d.check(); err != nil {
 		return TradeState{}, err
 	}
-	t := trade{kind: deposit, coin: c, address: d.Address, amount: amount, txID: d.TxID, memo: d.Memo, callURL: s.CallbackURL,
+	t := trade{kind: deposit, coin: c, address: d.Address, amount: amount, txID: d.TxID, memo: d.Memo,
 		needed: d.Confirmations, telling: d.Telling}
 	return s.changed(s.inTx(ctx, func(tx *sql.Tx) error {
 		a, ours, err := findAddress(ctx, tx, c.chain, d.Address)
@@ -104,6 +105,10 @@ func (s *Simulator) Deposit(ctx context.Context, d Deposit) (TradeState, error) 
 			t.address, t.callURL = a.address, a.callURL
 		case !d.UnknownAddress:
 			return ErrUnknownAddress
+		default:
+			if t.callURL, err = newestCallURL(ctx, tx); err != nil {
+				return err
+			}
 		}
 		return s.arrive(ctx, tx, &t)
 	}), &t)
