@@ -139,6 +139,13 @@ func TestUnknownAddressIsTold(t *testing.T) {
 	g.address("60", box.url)
 	g.deposit(Deposit{Address: "nobody's address", Coin: "USDT-TRC20", Amount: "3", UnknownAddress: true})
 	g.settled(1)
+	other := receive(t, always(200))
+	g.sim.CallbackURL = other.url
+	g.deposit(Deposit{Address: "nobody's address", Coin: "TRX", Amount: "1", UnknownAddress: true})
+	g.settled(2)
+	if n := len(other.calls()); n != 1 {
+		t.Errorf("%d calls where they were wanted", n)
+	}
 	if c := box.calls()[0]; c.body["address"] != "nobody's address" || !c.good() || g.balance("USDT-TRC20") != "3" {
 		t.Errorf("%v", c.body)
 	}

@@ -51,6 +51,8 @@ type Options struct {
 	Disabled     bool   // the merchant's account is switched off: every call is refused
 	AddressQuota int    // how many addresses the merchant may have; 0: any number
 
+	// CallbackURL hears of deposits to addresses that the gateway does not know. Empty: where the newest address reports to.
+	CallbackURL string
 	// Tries is how often a callback is sent until somebody takes it; 0 is once. The gateway's own number is unknown
 	// (provider/udun section 5.3).
 	Tries int

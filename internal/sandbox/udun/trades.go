@@ -61,8 +61,7 @@ type Deposit struct {
 	Confirmations int    `json:"confirmations"`
 	TxID          string `json:"tx_id"` // made up when empty; one transaction may pay an address twice
 	Memo          string `json:"memo"`
-	// UnknownAddress lets the money arrive at an address that the gateway has not made. Where the newest address reports to is
-	// told, if there is one.
+	// UnknownAddress lets the money arrive at an address that the gateway has not made. Options.CallbackURL hears of it.
 	UnknownAddress bool `json:"unknown_address"`
 
 	Telling
@@ -94,7 +93,7 @@ func (s *Simulator) Deposit(ctx context.Context, d Deposit) (TradeState, error) 
 	if err := d.check(); err != nil {
 		return TradeState{}, err
 	}
-	t := trade{kind: deposit, coin: c, address: d.Address, amount: amount, txID: d.TxID, memo: d.Memo,
+	t := trade{kind: deposit, coin: c, address: d.Address, amount: amount, txID: d.TxID, memo: d.Memo, callURL: s.CallbackURL,
 		needed: d.Confirmations, telling: d.Telling}
 	return s.changed(s.inTx(ctx, func(tx *sql.Tx) error {
 		a, ours, err := findAddress(ctx, tx, c.chain, d.Address)
@@ -105,7 +104,7 @@ func (s *Simulator) Deposit(ctx context.Context, d Deposit) (TradeState, error) 
 			t.address, t.callURL = a.address, a.callURL
 		case !d.UnknownAddress:
 			return ErrUnknownAddress
-		default:
+		case t.callURL == "":
 			if t.callURL, err = newestCallURL(ctx, tx); err != nil {
 				return err
 			}
