@@ -254,14 +254,7 @@ func (s *Service) pursue(ctx context.Context, id int64) error {
 	if err != nil || order == nil {
 		return err
 	}
-	coin := s.listed[order.Coin].Coin
-	call := s.Gateway.Client.Withdraw
-	if s.Gateway.AutoPay {
-		call = s.Gateway.Client.ProxyPay
-	}
-	accepted, callErr := call(ctx, udun.WithdrawRequest{
-		Address: order.Address, Amount: coin.Format(order.Units - order.Fee), MainCoinType: coin.Chain.MainCoin, CoinType: coin.CoinType, BusinessID: order.BusinessID,
-	})
+	accepted, callErr := s.placeOrder(ctx, *order)
 	s.gate.metrics.orders.WithLabelValues(provider.Label(callErr)).Inc()
 	// What the gateway said is written down also if the time for the job is over.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin-5*time.Second)
@@ -297,6 +290,18 @@ func (s *Service) pursue(ctx context.Context, id int64) error {
 		return err
 	})
 	return errors.Join(err, callErr)
+}
+
+// placeOrder calls the gateway. The same order placed again is one order (provider/udun section 3.2).
+func (s *Service) placeOrder(ctx context.Context, w Withdrawal) (udun.Accepted, error) {
+	coin := s.listed[w.Coin].Coin
+	call := s.Gateway.Client.Withdraw
+	if s.Gateway.AutoPay {
+		call = s.Gateway.Client.ProxyPay
+	}
+	return call(ctx, udun.WithdrawRequest{
+		Address: w.Address, Amount: coin.Format(w.Units - w.Fee), MainCoinType: coin.Chain.MainCoin, CoinType: coin.CoinType, BusinessID: w.BusinessID,
+	})
 }
 
 // orderUnanswered is the kind of the history's lines about orders of which nothing is known.
