@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math"
 	"math/big"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -26,16 +25,43 @@ var (
 	ErrTooLarge   = errors.New("beyond what can be counted")
 )
 
-// number is what JSON calls one. Exponents are of two digits at most: nothing real needs more, and a larger one would only ask for
-// memory.
-var number = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,2})?$`)
+// isNumber tells whether text is what JSON calls a number (RFC 8259 section 6). Exponents are of two digits at most: nothing real
+// needs more, and a larger one would only ask for memory.
+func isNumber(text string) bool {
+	digits := func() (n int) {
+		for n < len(text) && text[n] >= '0' && text[n] <= '9' {
+			n++
+		}
+		text = text[n:]
+		return n
+	}
+	text = strings.TrimPrefix(text, "-")
+	zero := strings.HasPrefix(text, "0")
+	if n := digits(); n == 0 || zero && n > 1 {
+		return false
+	}
+	if strings.HasPrefix(text, ".") {
+		if text = text[1:]; digits() == 0 {
+			return false
+		}
+	}
+	if text != "" && (text[0] == 'e' || text[0] == 'E') {
+		if text = text[1:]; text != "" && (text[0] == '+' || text[0] == '-') {
+			text = text[1:]
+		}
+		if n := digits(); n == 0 || n > 2 {
+			return false
+		}
+	}
+	return text == ""
+}
 
 // maxDigits is longer than any amount of any chain in base units.
 const maxDigits = 100
 
 // ParseDecimal reads a number as JSON writes it. Errors: ErrNotANumber.
 func ParseDecimal(text string) (decimal.Decimal, error) {
-	if len(text) > maxDigits || !number.MatchString(text) {
+	if len(text) > maxDigits || !isNumber(text) {
 		return decimal.Decimal{}, ErrNotANumber
 	}
 	d, err := decimal.NewFromString(text)
