@@ -109,27 +109,34 @@ func recordTransfersInPG(ctx context.Context, tx pgx.Tx, entries []Entry, custom
 	return tx.SendBatch(ctx, batch).Close()
 }
 
-// recordTransfersInLite compiles each statement once and runs it for each row: on SQLite a statement is a call, not a round trip.
+// liteEntries are the statements that insert lines of transfers on SQLite, several at once and one: to be asked costs more there than
+// to insert, and there are few texts because each is kept compiled.
+var liteEntries = func() (texts [2]string) {
+	const row = `(?, ?, 'transfer', 'completed', ?, ?, ?, ?, ?, 'ledger_transactions', ?, ?, ?)`
+	for i, rows := range liteEntriesAtOnce {
+		texts[i] = `INSERT INTO wallet_entries (user_id, number, type, status, coin, amount, counterparty, description, reference, source, source_id, created_at, completed_at) VALUES ` +
+			row + strings.Repeat(", "+row, rows-1)
+	}
+	return texts
+}()
+
+var liteEntriesAtOnce = [2]int{8, 1}
+
 func recordTransfersInLite(ctx context.Context, tx db.Tx, entries []Entry, customers []customer) error {
-	native, _ := db.SQLTx(tx)
-	insert, err := native.PrepareContext(ctx, `INSERT INTO wallet_entries (user_id, number, type, status, coin, amount, counterparty, description, reference,
-		source, source_id, created_at, completed_at) VALUES (?1, ?2, 'transfer', 'completed', ?3, ?4, ?5, ?6, ?7, 'ledger_transactions', ?8, ?9, ?9)`)
-	if err != nil {
-		return err
-	}
-	defer insert.Close()
-	update, err := native.PrepareContext(ctx, `UPDATE wallet_customers SET entries = ?2, day = ?3, transferred = ?4, withdrawn = ?5 WHERE user_id = ?1`)
-	if err != nil {
-		return err
-	}
-	defer update.Close()
-	for _, e := range entries {
-		if _, err := insert.ExecContext(ctx, e.UserID, e.Number, e.Coin, e.Amount, e.Counterparty, e.Description, e.Reference, e.SourceID, db.LiteTime(e.CreatedAt)); err != nil {
-			return err
+	for i, rows := range liteEntriesAtOnce {
+		for ; len(entries) >= rows; entries = entries[rows:] {
+			values := make([]any, 0, 10*rows)
+			for _, e := range entries[:rows] {
+				values = append(values, e.UserID, e.Number, e.Coin, e.Amount, e.Counterparty, e.Description, e.Reference, e.SourceID, e.CreatedAt, e.CreatedAt)
+			}
+			if _, err := tx.Exec(ctx, liteEntries[i], values...); err != nil {
+				return err
+			}
 		}
 	}
 	for _, c := range customers {
-		if _, err := update.ExecContext(ctx, c.userID, c.entries, c.day, c.transferred, c.withdrawn); err != nil {
+		if _, err := tx.Exec(ctx, `UPDATE wallet_customers SET entries = $2, day = $3, transferred = $4, withdrawn = $5 WHERE user_id = $1`,
+			c.userID, c.entries, c.day, c.transferred, c.withdrawn); err != nil {
 			return err
 		}
 	}
