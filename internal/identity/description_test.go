@@ -27,8 +27,15 @@ func TestDescription(t *testing.T) {
 		"TokensResponse":   {"status", "message", "access_token", "refresh_token"},
 		"SignedUser":       user,
 		"ProfileUser": append(slices.Clone(user), "referred_by", "date_of_birth", "updated_at", "is_active", "two_factor_enabled",
-			"address", "area_code", "bill_country_code", "city", "post_code", "state"),
-		"StepResponse": {"status", "email", "message", "next_step"},
+			"address", "area_code", "bill_country_code", "city", "post_code", "state", "withdrawal_blocked_until"),
+		"TransactionPasswordResponse":       {"email", "message", "next_step", "status", "temp_hash"},
+		"TransactionPasswordStatusResponse": {"is_set", "message", "status", "withdrawal_blocked_until"},
+		"NewEmailResponse":                  {"message", "new_email", "next_step", "status"},
+		"CurrentEmailResponse":              {"current_email", "message", "next_step", "status"},
+		"EmailChangedResponse":              {"message", "new_email", "status"},
+		"NewPhoneResponse":                  {"message", "new_phone", "next_step", "status"},
+		"PhoneResponse":                     {"message", "phone", "status"},
+		"StepResponse":                      {"status", "email", "message", "next_step"},
 	} {
 		schema := schemas[name]
 		if schema == nil {
@@ -48,6 +55,7 @@ func TestDescription(t *testing.T) {
 	for _, path := range []string{
 		"/auth/signup", "/auth/verify", "/auth/set-password", "/auth/login", "/auth/verify-login-otp", "/auth/resend-otp", "/auth/refresh", "/auth/forgot-password",
 		"/auth/verify-forgot-password-otp", "/auth/reset-password", "/auth/logout", "/auth/logout-all", "/user/sessions", "/user/sessions/{id}", "/user/profile",
+		requestDigits, completeDigits, digitsStatus, requestEmail, verifyEmail, completeEmail, requestPhone, verifyPhone, completePhone, changePassword,
 	} {
 		if paths[path] == nil {
 			t.Errorf("%s is not described", path)

@@ -3,6 +3,7 @@ package identity_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -28,6 +29,8 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/obs/logtest"
 	"github.com/comecomepay/comecomepay/internal/platform/problem"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
+	"github.com/comecomepay/comecomepay/internal/platform/sms"
+	"github.com/comecomepay/comecomepay/internal/sandbox/inbox"
 )
 
 const goodPassword = "Harbour-Lights7!"
@@ -48,11 +51,34 @@ type world struct {
 	vault *secret.Vault
 	texts *i18n.Texts
 	post  *postOffice
+	phone *inbox.Inbox // takes short messages
 	queue *jobs.Queue
 	logs  *logtest.Buffer
 	url   string
 
 	options identity.Options
+}
+
+// gateway makes the phones of all customers, and the way to them.
+func (w *world) gateway() sms.Sender {
+	w.t.Helper()
+	key := secret.NewText("a secret of both sides")
+	memory, err := sql.Open("sqlite", ":memory:")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	memory.SetMaxOpenConns(1)
+	w.t.Cleanup(func() { _ = memory.Close() })
+	if w.phone, err = inbox.New(w.t.Context(), inbox.Options{DB: memory, Clock: w.clock, SMSSecret: key}); err != nil {
+		w.t.Fatal(err)
+	}
+	server := httptest.NewServer(w.phone.SMSHandler())
+	w.t.Cleanup(server.Close)
+	sender, err := sms.NewGateway(sms.Config{URL: server.URL, Secret: key})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return sender
 }
 
 // replica is the capability in another process.
@@ -120,7 +146,7 @@ func newWorld(t *testing.T, d db.DB, change ...func(*identity.Options)) *world {
 		t.Fatal(err)
 	}
 	w.options = identity.Options{
-		DB: d, Jobs: w.queue, Vault: vault, Clock: w.clock, Texts: texts, Log: log, Keys: []identity.TokenKey{firstKey},
+		DB: d, Jobs: w.queue, Vault: vault, Clock: w.clock, Texts: texts, SMS: w.gateway(), Log: log, Keys: []identity.TokenKey{firstKey},
 		PasswordCost: cheapHash, DefaultLocale: i18n.English, SpareLoopback: true,
 	}
 	for _, c := range change {

@@ -121,12 +121,23 @@ func TestNothingInTheClear(t *testing.T) {
 		w.post200("/auth/forgot-password", fields{"email": email})
 		w.refusedPost("/auth/login", fields{"email": email, "password": "Wrong-Canary9!"}, 400, "INVALID_CREDENTIALS")
 		w.code(email, 3)
+		// What signed-in customers change; the last codes stand last in the queue.
+		u.codes = 3
+		w.as(u, "POST", completeDigits, w.askDigits(u, goodDigits))
+		const address, number = "canary-9b1c@example.org", "+4930987654321"
+		w.as(u, "POST", completeEmail, fields{"new_email": address, "old_email_otp": w.proveEmail(u, address)})
+		w.as(u, "POST", requestPhone, fields{"new_phone": number})
+		u.email, u.codes = address, w.codesTo(address)
+		w.as(u, "POST", verifyPhone, fields{"new_phone": number, "otp_code": w.texted(number)})
+		w.as(u, "POST", completePhone, fields{"new_phone": number, "email_otp": w.nextCode(u)})
+		w.as(u, "POST", changePassword, fields{"old_password": goodPassword, "new_password": "Canary-Mountains8?", "confirm_password": "Canary-Mountains8?"})
 		w.idle()
-		canaries := []string{email, "canary-7f3a", goodPassword, "Wrong-Canary9!", u.access, u.refresh, "Kanarienvogel", "Zwitscherling", "+49301234567", "3 March 1973", "127.0.0.1"}
+		canaries := []string{address, number, "Canary-Mountains8?", `"` + goodDigits + `"`, email, "canary-7f3a", goodPassword, "Wrong-Canary9!", u.access, u.refresh, "Kanarienvogel", "Zwitscherling", "+49301234567", "3 March 1973", "127.0.0.1"}
 		for i := 1; i <= 3; i++ {
 			canaries = append(canaries, `"`+w.code(email, i)+`"`)
 		}
-		for _, table := range []string{"users", "registrations", "one_time_codes", "guess_counters", "rate_windows", "sessions", "known_devices", "audit_log", "idempotency_keys", "river_job"} {
+		for _, table := range []string{"users", "registrations", "one_time_codes", "guess_counters", "rate_windows", "sessions", "known_devices", "audit_log", "idempotency_keys", "river_job",
+			"transaction_passwords", "pending_transaction_passwords", "contact_changes"} {
 			dump := w.dump(table)
 			for _, c := range canaries {
 				if strings.Contains(dump, c) {

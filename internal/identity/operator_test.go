@@ -164,8 +164,11 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.idle()
+		w.as(u, "POST", completeDigits, w.askDigits(u, goodDigits))
+		w.as(u, "POST", requestEmail, fields{"new_email": "new@example.com"})
+		w.idle()
 		rows := func() (n int) {
-			for _, table := range []string{"one_time_codes", "registrations", "rate_windows", "guess_counters", "sessions"} {
+			for _, table := range []string{"pending_transaction_passwords", "contact_changes", "one_time_codes", "registrations", "rate_windows", "guess_counters", "sessions"} {
 				n += w.count(`SELECT COUNT(*) FROM ` + table)
 			}
 			return n

@@ -325,11 +325,15 @@ func TestNonsense(t *testing.T) {
 			{"POST", "/auth/signup", ""}, {"POST", "/auth/verify", ""}, {"POST", "/auth/set-password", ""}, {"POST", "/auth/login", ""},
 			{"POST", "/auth/verify-login-otp", ""}, {"POST", "/auth/resend-otp", ""}, {"POST", "/auth/refresh", ""}, {"POST", "/auth/forgot-password", ""},
 			{"POST", "/auth/verify-forgot-password-otp", ""}, {"POST", "/auth/reset-password", ""}, {"PUT", "/user/profile", u.access},
+			{"POST", requestDigits, u.access}, {"POST", completeDigits, u.access}, {"POST", requestEmail, u.access}, {"POST", verifyEmail, u.access},
+			{"POST", completeEmail, u.access}, {"POST", requestPhone, u.access}, {"POST", verifyPhone, u.access}, {"POST", completePhone, u.access},
+			{"POST", changePassword, u.access},
 		}
 		field := func(value string) string {
 			var b strings.Builder
 			b.WriteByte('{')
-			for i, name := range []string{"email", "otp_code", "password", "refresh_token", "referral_code", "new_password", "confirm_password", "first_name"} {
+			for i, name := range []string{"email", "otp_code", "password", "refresh_token", "referral_code", "new_password", "confirm_password", "first_name",
+				"transaction_password", "confirm_transaction_password", "temp_hash", "new_email", "old_email_otp", "new_phone", "email_otp", "old_password"} {
 				if i > 0 {
 					b.WriteByte(',')
 				}
