@@ -21,14 +21,19 @@ import (
 
 	"github.com/comecomepay/comecomepay/internal/identity"
 	"github.com/comecomepay/comecomepay/internal/kyc"
+	"github.com/comecomepay/comecomepay/internal/ledger"
 	"github.com/comecomepay/comecomepay/internal/platform/cases"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/platform/db/dbtest"
+	"github.com/comecomepay/comecomepay/internal/platform/secret"
 	"github.com/comecomepay/comecomepay/internal/sandbox"
 )
 
 // openCases begins the names of indexes that hold nothing but what an operator has to look at. To read these from end to end is fine.
 const openCases = "operator_cases_open"
+
+// wholeBook is in the statement that sums up all balances, from time to time, for the metric that shows that nothing is missing.
+const wholeBook = "SUM(balance / 1000000000)"
 
 // within serves inside of a span.
 type within struct {
@@ -78,7 +83,7 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 			seen := map[string]bool{}
 			for _, span := range spans.GetSpans() {
 				statement := statementOf(span.Attributes)
-				if !explicable.MatchString(statement) || strings.Contains(statement, "river_") || strings.Contains(statement, "goose_") || seen[statement] {
+				if !explicable.MatchString(statement) || strings.Contains(statement, wholeBook) || strings.Contains(statement, "river_") || strings.Contains(statement, "goose_") || seen[statement] {
 					continue
 				}
 				seen[statement] = true
@@ -86,9 +91,14 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 					t.Errorf("%s:\n%s", complaint, statement)
 				}
 			}
-			// What matters most was among them.
-			for _, part := range []string{"kyc_records r WHERE r.user_id = $1", "UPDATE operator_cases SET closed_at", "WHERE is_open = 1 AND id > $1 ORDER BY", "is_open = 1 AND id > $1 AND kind IN (", "closed_at = $2, is_open = NULL WHERE id = $1", "r.status IN (",
-				"next_poll_at <= $1", "DELETE FROM sessions", "DELETE FROM inbound_messages", "DELETE FROM guess_counters", "DELETE FROM rate_windows", "DELETE FROM idempotency_keys"} {
+			// What matters most was among them. On PostgreSQL what the ledger writes for many at once belongs to no span of theirs.
+			together := []string{"FROM wallet_customers c JOIN users", "UPDATE wallet_customers", "INTO wallet_entries", "INTO ledger_transactions"}
+			if engine == db.PostgreSQL {
+				together = nil
+			}
+			for _, part := range append(together, "kyc_records r WHERE r.user_id = $1", "UPDATE operator_cases SET closed_at", "WHERE is_open = 1 AND id > $1 ORDER BY", "is_open = 1 AND id > $1 AND kind IN (", "closed_at = $2, is_open = NULL WHERE id = $1", "r.status IN (",
+				"next_poll_at <= $1", "LEFT JOIN wallet_history_pages", "number > $2 AND number <= $3", "SELECT COUNT(*) FROM wallet_entries",
+				"LEFT JOIN wallet_addresses", "DELETE FROM wallet_history_pages", "DELETE FROM sessions", "DELETE FROM inbound_messages", "DELETE FROM guess_counters", "DELETE FROM rate_windows", "DELETE FROM idempotency_keys") {
 				found := false
 				for statement := range seen {
 					found = found || strings.Contains(statement, part)
@@ -101,8 +111,9 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 	}
 }
 
-var explicable = regexp.MustCompile(`^\s*(SELECT|UPDATE|DELETE|INSERT)\s(?s:.*)\b(users|registrations|one_time_codes|guess_counters|rate_windows|sessions|known_devices|audit_log|` +
-	`idempotency_keys|kyc_\w+|inbound_messages|operator_cases)\b`)
+var explicable = regexp.MustCompile(`^\s*(SELECT|UPDATE|DELETE|INSERT|WITH)\s(?s:.*)\b(users|registrations|one_time_codes|guess_counters|rate_windows|sessions|known_devices|audit_log|` +
+	`idempotency_keys|kyc_\w+|inbound_messages|operator_cases|transaction_passwords|pending_transaction_passwords|contact_changes|ledger_\w+|wallet_\w+|deposits|` +
+	`withdrawals|withdrawal_events|reconciliations)\b`)
 
 func statementOf(attributes []attribute.KeyValue) string {
 	for _, a := range attributes {
@@ -126,6 +137,7 @@ func wholeReads(t *testing.T, d db.DB, statement string) (complaints []string) {
 		n, _ := strconv.Atoi(match[1])
 		params = max(params, n)
 	}
+	params = max(params, strings.Count(statement, "?")) // of statements for SQLite alone
 	if d.Engine() == db.SQLite {
 		rows, err := d.Query(t.Context(), "EXPLAIN QUERY PLAN "+statement, make([]any, params)...)
 		steps, err := db.Collect(rows, err, func(row db.Row) (detail string, err error) {
@@ -143,7 +155,8 @@ func wholeReads(t *testing.T, d db.DB, statement string) (complaints []string) {
 		}
 		for _, step := range steps {
 			what, scans := strings.CutPrefix(step, "SCAN ")
-			if scans && !made[strings.TrimSuffix(what, " LEFT-JOIN")] && !strings.Contains(step, "INDEX "+openCases) {
+			given := strings.HasPrefix(what, "json_each ") // a list among the parameters
+			if scans && !given && !made[strings.TrimSuffix(what, " LEFT-JOIN")] && !strings.Contains(step, "INDEX "+openCases) {
 				complaints = append(complaints, step)
 			}
 		}
@@ -198,6 +211,65 @@ func (p plan) wholeReads() (complaints []string) {
 }
 
 type object = map[string]any
+
+// payments lets the customer who is signed in receive coins, send some and read about it.
+func payments(t *testing.T, s *Sandbox, call func(method, path string, body any) object, code func() string) {
+	t.Helper()
+	const pin = "739154"
+	asked := call("POST", "/user/transaction-password/request", object{"transaction_password": pin, "confirm_transaction_password": pin})
+	call("POST", "/user/transaction-password/complete", object{"temp_hash": asked["temp_hash"], "otp_code": code()})
+	call("GET", "/user/transaction-password/status", nil)
+	me := int64(call("GET", "/user/profile", nil)["user"].(object)["id"].(float64))
+	for i := range 3 {
+		grant := ledger.Move("grant", strconv.Itoa(i), ledger.CustodyOf("USDT-TRC20"), ledger.AvailableOf(me, "USDT-TRC20"), 100_000_000)
+		if _, err := s.Ledger.Submit(t.Context(), grant); err != nil {
+			t.Fatal(err)
+		}
+	}
+	friend := sign(t, s)
+	for range 3 {
+		call("POST", "/wallet/transfer-by-uid", object{"amount": 2.5, "currency": "USDT-TRC20", "recipient_uid": friend, "transaction_password": pin, "description": "Internal transfer"})
+	}
+	for _, path := range []string{"/wallet/", "/wallet/unified-transactions?page_size=2", "/wallet/unified-transactions?page=2&page_size=2",
+		"/wallet/unified-transactions?type=transfer&status=completed&start_date=2020-01-01&end_date=2030-01-01&page_size=1",
+		"/yudun/coins", "/yudun/addresses", "/yudun/transactions"} {
+		call("GET", path, nil)
+	}
+}
+
+// sign signs another customer up and gives their id.
+func sign(t *testing.T, s *Sandbox) (id int64) {
+	t.Helper()
+	const email = "bo@example.com"
+	ctx, device := t.Context(), identity.Client{Address: "127.0.0.1"}
+	if _, err := s.Identity.SignUp(ctx, device, email, ""); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); id == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("no mail with a code")
+		}
+		list, err := s.Simulators.Inbox().Messages(ctx, email)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range list {
+			match := regexp.MustCompile(`(?:^|\D)(\d{5})(?:\D|$)`).FindStringSubmatch(m.Text)
+			if match == nil {
+				continue
+			}
+			if _, err := s.Identity.Verify(ctx, device, email, match[1], ""); err != nil {
+				t.Fatal(err)
+			}
+			in, err := s.Identity.SetPassword(ctx, device, email, secret.NewText("Aa1!aaaaaa"), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			id = in.Profile.ID
+		}
+	}
+	return id
+}
 
 // life makes a customer do everything once, an operator look at it, and the program sweep.
 func life(ctx context.Context, t *testing.T, s *Sandbox) {
@@ -292,6 +364,8 @@ func life(ctx context.Context, t *testing.T, s *Sandbox) {
 	verdict(second, 2, "verified")
 	call("GET", "/didit/get-result/"+second, nil)
 	call("GET", "/didit/get-user-kyc/"+email, nil)
+
+	payments(t, s, call, code)
 
 	operator := identity.Operator{Name: "tester"}
 	try := func(err error) {
