@@ -78,6 +78,7 @@ func New(o Options) *Service {
 	}
 	if o.Ledger != nil {
 		o.Ledger.Govern(KindTransfer, transferRule{s})
+		o.Ledger.RegisterCheck("wallet history", s.verifyHistory)
 	}
 	return s
 }

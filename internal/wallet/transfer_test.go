@@ -369,20 +369,15 @@ func TestTransfersInParallel(t *testing.T) {
 	})
 }
 
-// checkHistory compares the lines of customers with what the ledger has posted: each transfer once on each side, numbered without gaps.
+// checkHistory verifies the whole book: each transfer stands once in the history of each side, numbered without gaps.
 func checkHistory(t testing.TB, w *world, people ...*customer) {
 	t.Helper()
+	for _, finding := range w.findings() {
+		t.Error(finding)
+	}
 	for _, c := range people {
-		lines := w.count(`SELECT COUNT(*) FROM wallet_entries WHERE user_id = $1`, c.id)
-		newest := w.count(`SELECT COALESCE(MAX(number), 0) FROM wallet_entries WHERE user_id = $1`, c.id)
-		known := w.count(`SELECT entries FROM wallet_customers WHERE user_id = $1`, c.id)
-		matched := w.count(`SELECT COUNT(*) FROM wallet_entries e JOIN ledger_transactions t ON t.id = e.source_id AND t.reference = e.reference AND t.kind = 'transfer'
-			JOIN ledger_accounts a ON a.owner_kind = 'user' AND a.owner_id = e.user_id AND a.purpose = 'available' AND a.asset = e.coin
-			JOIN ledger_postings p ON p.account_id = a.id AND p.transaction_id = t.id AND p.amount = e.amount WHERE e.user_id = $1`, c.id)
-		posted := w.count(`SELECT COUNT(*) FROM ledger_postings p JOIN ledger_accounts a ON a.id = p.account_id JOIN ledger_transactions t ON t.id = p.transaction_id
-			WHERE a.owner_kind = 'user' AND a.owner_id = $1 AND t.kind = $2`, c.id, string(wallet.KindTransfer))
-		if lines != newest || lines != known || lines != matched || lines != posted {
-			t.Errorf("customer %d: %d lines, the newest is %d, %d are known, %d match, %d were posted", c.id, lines, newest, known, matched, posted)
+		if w.count(`SELECT COUNT(*) FROM wallet_entries WHERE user_id = $1`, c.id) == 0 && c.balance("USDT-TRC20") != 0 {
+			t.Errorf("customer %d has no history", c.id)
 		}
 	}
 }
