@@ -22,10 +22,12 @@ CREATE TABLE ledger_transactions (
     reference      TEXT NOT NULL,                    -- the business's own name of it
     description    TEXT NOT NULL,
     metadata       TEXT NOT NULL,                    -- JSON object, or empty
-    reverses       BIGINT UNIQUE,                    -- the transaction that this one corrects
+    reverses       BIGINT,                           -- the transaction that this one corrects
     posted_at      TIMESTAMPTZ NOT NULL,
     UNIQUE (kind, reference)
 );
+-- A transaction is corrected once.
+CREATE UNIQUE INDEX ledger_transactions_reverses ON ledger_transactions (reverses) WHERE reverses IS NOT NULL;
 
 -- The legs of the transactions. Append-only. That account and transaction exist is seen to by the only code that writes
 -- here, and verified afterwards: foreign keys would cost more than the rest of a posting.
