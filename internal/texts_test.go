@@ -39,7 +39,8 @@ func allTexts(t *testing.T) *i18n.Texts {
 
 // Params of all problems; a text that uses another one shows <no value>.
 func withParams(p *problem.Problem) *problem.Problem {
-	return p.With("Fields", "email", "Field", "phone", "Max", 100, "Minutes", 5, "Status", "pending", "Left", 3, "Limit", "1000", "Decimals", 6, "Currency", "BTC").After(30 * time.Second)
+	return p.With("Fields", "email", "Field", "phone", "Max", 100, "Minutes", 5, "Status", "pending", "Left", 3, "Limit", "1000", "Decimals", 6, "Currency", "BTC",
+		"Chain", "TRX", "Minimum", "10", "Until", "2026-03-01 09:00 UTC", "State", "review", "Why", "the account is frozen").After(30 * time.Second)
 }
 
 // statuses are those that the app shows as they are (contract/rules section 4). Any other one is shown with its number, so
@@ -47,11 +48,12 @@ func withParams(p *problem.Problem) *problem.Problem {
 var (
 	statuses        = []int{400, 403, 404, 422, 429, 500, 503}
 	unusualStatuses = map[string]int{
-		"UNAUTHENTICATED":           401,
-		"WEBHOOK_SIGNATURE_INVALID": 401, // told to a provider, never to the app
-		"METHOD_NOT_ALLOWED":        405,
-		"IDEMPOTENCY_KEY_IN_USE":    409,
-		"REQUEST_TOO_LARGE":         413,
+		"UNAUTHENTICATED":            401,
+		"WEBHOOK_SIGNATURE_INVALID":  401, // told to a provider, never to the app
+		"CALLBACK_SIGNATURE_INVALID": 401, // likewise
+		"METHOD_NOT_ALLOWED":         405,
+		"IDEMPOTENCY_KEY_IN_USE":     409,
+		"REQUEST_TOO_LARGE":          413,
 	}
 )
 

@@ -169,6 +169,7 @@ func (a *App) Serve(ctx context.Context) (err error) {
 	loops.Go(func() { a.KYC.Run(background) })
 	loops.Go(func() { a.Rates.Run(background) })
 	loops.Go(func() { a.Wallet.WatchCoins(background) })
+	loops.Go(func() { a.Wallet.RunGateway(background) })
 	loops.Go(func() { a.sweep(background) })
 	loops.Go(func() { a.Ledger.Watch(background) })
 	if a.follow != nil {

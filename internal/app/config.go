@@ -30,14 +30,18 @@ import (
 //
 // LoadConfig has checked every setting by itself, and what a command needs beyond that: CheckStorage or CheckServe.
 type Config struct {
-	General   GeneralConfig   `group:"General"`
-	HTTP      HTTPConfig      `group:"HTTP"`
-	Database  DatabaseConfig  `group:"Database and jobs"`
-	Keys      KeysConfig      `group:"Keys" intro:"Made by the command that prints a fresh set: comecomepay keys. Losing the data keyset or the hash key loses the data that they protect."`
-	Mail      MailConfig      `group:"Mail"`
-	SMS       SMSConfig       `group:"SMS" intro:"Only for changes of phone numbers, which need a code by SMS; without a gateway they are refused. A message is POST {\"to\", \"text\"} in JSON; X-Signature is sha256= and the HMAC-SHA256 of the body, Idempotency-Key the same whenever a message is sent again. Any 2xx says that the gateway has taken it."`
-	KYC       KYCConfig       `group:"KYC"`
-	Wallet    WalletConfig    `group:"Wallet"`
+	General  GeneralConfig  `group:"General"`
+	HTTP     HTTPConfig     `group:"HTTP"`
+	Database DatabaseConfig `group:"Database and jobs"`
+	Keys     KeysConfig     `group:"Keys" intro:"Made by the command that prints a fresh set: comecomepay keys. Losing the data keyset or the hash key loses the data that they protect."`
+	Mail     MailConfig     `group:"Mail"`
+	SMS      SMSConfig      `group:"SMS" intro:"Only for changes of phone numbers, which need a code by SMS; without a gateway they are refused. A message is POST {\"to\", \"text\"} in JSON; X-Signature is sha256= and the HMAC-SHA256 of the body, Idempotency-Key the same whenever a message is sent again. Any 2xx says that the gateway has taken it."`
+	KYC      KYCConfig      `group:"KYC"`
+	Wallet   WalletConfig   `group:"Wallet"`
+	Udun     UdunConfig     `group:"Crypto gateway" intro:"Udun, which holds the coins: deposit addresses, deposits and withdrawals."`
+
+	Withdrawals WithdrawalsConfig `group:"Withdrawals"`
+
 	Didit     DiditConfig     `group:"Didit" intro:"Needed in channel didit. A key that is set is used in both channels."`
 	PokePay   PokePayConfig   `group:"PokePay"`
 	Rates     RatesConfig     `group:"Exchange rates" intro:"Asked of PokePay, for all replicas together."`
@@ -392,7 +396,7 @@ func mustBe(field reflect.StructField, cause error) string {
 		return "must be DEBUG, INFO, WARN or ERROR"
 	case reflect.TypeFor[map[string]string]():
 		return "must be operation=METHOD path, separated by commas"
-	case reflect.TypeFor[TokenKeys](), reflect.TypeFor[rate.Configured]():
+	case reflect.TypeFor[TokenKeys](), reflect.TypeFor[rate.Configured](), reflect.TypeFor[Amounts]():
 		return cause.Error()
 	}
 	if choices := field.Tag.Get("oneof"); choices != "" {
@@ -433,7 +437,7 @@ func (c *Config) complete() {
 			c.Keys.DataKeyset = secret.NewText(string(decoded))
 		}
 	}
-	for _, address := range []*string{&c.General.PublicURL, &c.Didit.URL, &c.PokePay.URL} {
+	for _, address := range []*string{&c.General.PublicURL, &c.Didit.URL, &c.PokePay.URL, &c.Udun.URL} {
 		*address = strings.TrimRight(*address, "/")
 	}
 }
@@ -556,6 +560,7 @@ func (c *Config) check() []error {
 		}
 	}
 	problems = append(problems, c.Wallet.check()...)
+	problems = append(problems, c.gatewayProblems()...)
 	slices.SortFunc(problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return problems
 }
@@ -583,6 +588,9 @@ func (c Config) CheckServe() error {
 	if c.KYC.Channel == ChannelDidit {
 		needs = append(needs, need{"CCP_DIDIT_API_KEY", !c.Didit.APIKey.Empty()}, need{"CCP_DIDIT_WORKFLOW_ID", c.Didit.WorkflowID != ""},
 			need{"CCP_DIDIT_WEBHOOK_SECRETS", len(c.Didit.WebhookSecrets) > 0})
+	}
+	if c.Udun.configured() && c.General.Environment == Production {
+		needs = append(needs, need{"CCP_UDUN_CALLBACK_KEY", !c.Udun.CallbackKey.Empty()})
 	}
 	problems := append(c.missing(needs), c.timeouts()...)
 	if c.General.Environment == Production {

@@ -21,6 +21,7 @@ const (
 	developmentSMSSecret      = "development-sms-secret"
 	developmentMerchant       = "300011"
 	developmentUdunKey        = "development-udun-api-key"
+	developmentGatewayKey     = "development-gateway-callback-key"
 
 	developmentWorkflow = "99999999-8888-4777-8666-555555555555"
 	developmentFrom     = "no-reply@comecomepay.test"
@@ -41,6 +42,7 @@ const (
 	SandboxDiditPath        = "/didit"
 	SandboxPokePayPath      = "/pokepay"
 	sandboxSMSPath          = "/inbox/sms"
+	sandboxUdunPath         = "/udun"
 	sandboxPokePayAPIPath   = SandboxPokePayPath + "/api/v1"
 	sandboxPokePayLoginPath = SandboxPokePayPath + "/web/auth/login"
 )
@@ -61,6 +63,9 @@ func developmentValues(given map[string]string) map[string]string {
 		"CCP_SMTP_TLS":                "none",
 		"CCP_MAIL_FROM":               developmentFrom,
 		"CCP_SMS_SECRET":              developmentSMSSecret,
+		"CCP_UDUN_MERCHANT_ID":        developmentMerchant,
+		"CCP_UDUN_API_KEY":            developmentUdunKey,
+		"CCP_UDUN_CALLBACK_KEY":       developmentGatewayKey,
 		"CCP_DIDIT_API_KEY":           developmentDiditKey,
 		"CCP_DIDIT_WORKFLOW_ID":       developmentWorkflow,
 		"CCP_DIDIT_WEBHOOK_SECRETS":   developmentDiditSecret,
@@ -92,6 +97,7 @@ func developmentAddresses(l Listeners) map[string]string {
 		"CCP_POKEPAY_LOGIN_URL": "http://" + l.Sandbox + sandboxPokePayLoginPath,
 		"CCP_SMTP_ADDR":         l.SMTP,
 		"CCP_SMS_URL":           "http://" + l.Sandbox + sandboxSMSPath,
+		"CCP_UDUN_URL":          "http://" + l.Sandbox + sandboxUdunPath,
 	}
 }
 
@@ -119,7 +125,8 @@ func (c Config) Bound(l Listeners) Config {
 	use(&c.Sandbox.SMTPAddr, l.SMTP)
 	addresses := developmentAddresses(Listeners{c.HTTP.Addr, c.Sandbox.Addr, c.Sandbox.SMTPAddr})
 	for name, setting := range map[string]*string{"CCP_PUBLIC_URL": &c.General.PublicURL, "CCP_DIDIT_URL": &c.Didit.URL, "CCP_POKEPAY_URL": &c.PokePay.URL,
-		"CCP_POKEPAY_LOGIN_URL": &c.PokePay.LoginURL, "CCP_SMTP_ADDR": &c.Mail.Addr, "CCP_SMS_URL": &c.SMS.URL} {
+		"CCP_POKEPAY_LOGIN_URL": &c.PokePay.LoginURL, "CCP_SMTP_ADDR": &c.Mail.Addr, "CCP_SMS_URL": &c.SMS.URL,
+		"CCP_UDUN_URL": &c.Udun.URL} {
 		if c.source(name) == FromDevelopment {
 			*setting = addresses[name]
 		}
@@ -132,7 +139,7 @@ func (c Config) developmentLeftovers() []error {
 	var problems []error
 	known := map[string]bool{developmentDiditKey: true, developmentDiditSecret: true, developmentPassword: true, developmentCallbackKey: true,
 		developmentCallbackSecret: true, developmentSMSSecret: true, developmentKeyset: true, developmentHashKey: true,
-		developmentUdunKey: true}
+		developmentUdunKey: true, developmentGatewayKey: true}
 	for s := range c.settings() {
 		for _, text := range s.secrets() {
 			if known[text] {
@@ -154,7 +161,10 @@ func (c Config) developmentLeftovers() []error {
 	if !c.Didit.APIKey.Empty() || c.KYC.Channel == ChannelDidit {
 		addresses["CCP_DIDIT_URL"] = c.Didit.URL
 	}
-	for _, name := range []string{"CCP_DIDIT_URL", "CCP_POKEPAY_URL", "CCP_POKEPAY_LOGIN_URL"} {
+	if c.Udun.configured() {
+		addresses["CCP_UDUN_URL"] = c.Udun.URL
+	}
+	for _, name := range []string{"CCP_DIDIT_URL", "CCP_POKEPAY_URL", "CCP_POKEPAY_LOGIN_URL", "CCP_UDUN_URL"} {
 		if onLoopback(addresses[name]) {
 			problems = append(problems, fmt.Errorf("%s: points at this machine, where only a simulator can be; with CCP_ENV=development it may", name))
 		}
@@ -166,7 +176,8 @@ func (c Config) developmentLeftovers() []error {
 func (c Config) checkOffline() error {
 	var problems []error
 	for _, a := range []struct{ name, address string }{{"CCP_DIDIT_URL", c.Didit.URL}, {"CCP_POKEPAY_URL", c.PokePay.URL},
-		{"CCP_POKEPAY_LOGIN_URL", c.PokePay.LoginURL}, {"CCP_SMTP_ADDR", "smtp://" + c.Mail.Addr}, {"CCP_SMS_URL", c.SMS.URL}} {
+		{"CCP_POKEPAY_LOGIN_URL", c.PokePay.LoginURL}, {"CCP_SMTP_ADDR", "smtp://" + c.Mail.Addr}, {"CCP_SMS_URL", c.SMS.URL},
+		{"CCP_UDUN_URL", c.Udun.URL}} {
 		if !onLoopback(a.address) {
 			problems = append(problems, fmt.Errorf("%s: the sandbox talks to nobody outside of this machine; leave it unset", a.name))
 		}

@@ -28,7 +28,7 @@ func (c Config) SandboxOptions(x Extras) sandbox.Options {
 			CallbackSecret: c.PokePay.CallbackSecret.Reveal(),
 		},
 		SMSSecret:   c.SMS.Secret,
-		Udun:        sandbox.UdunAccount{MerchantID: developmentMerchant, APIKey: developmentUdunKey},
+		Udun:        sandbox.UdunAccount{MerchantID: c.Udun.MerchantID, APIKey: c.Udun.APIKey.Reveal()},
 		AutoApprove: c.Sandbox.KYC == "approve", AutoPay: c.Sandbox.Withdrawals == "approve", Clock: x.Clock, Log: x.Log,
 	}
 	if key := c.PokePay.CallbackKey.Reveal(); key != "" {

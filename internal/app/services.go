@@ -151,7 +151,7 @@ func (c Config) OpenDatabase(ctx context.Context) (db.DB, error) {
 // the time that it has: in channel didit twice the decision, and a login, two look-ups and the submission at the issuer. One that
 // has to try again may be cut off; it is taken up later, when its leases, which last longer, have run out.
 func (c Config) jobTimeout() time.Duration {
-	return max(jobs.DefaultTimeout, 2*c.Didit.Timeout+4*c.PokePay.Timeout)
+	return max(jobs.DefaultTimeout, 2*c.Didit.Timeout+4*c.PokePay.Timeout, 2*c.Udun.Timeout)
 }
 
 func (c Config) traced() bool { return c.Telemetry.OTelEndpoint != "" }
@@ -228,9 +228,13 @@ func assemble(c Config, x Extras, d db.DB, metrics prometheus.Registerer) (*Serv
 	if err != nil {
 		return nil, fmt.Errorf("CCP_WALLET_COINS: %w", err)
 	}
+	custody, err := c.gatewayOptions(x.Clock, metrics)
+	if err != nil {
+		return nil, err
+	}
 	purse := wallet.New(wallet.Options{
 		DB: d, Jobs: queue, Ledger: book, Customers: customers, Vault: vault, Clock: x.Clock, Random: x.Random, Texts: texts, Log: x.Log, Registerer: metrics,
-		Coins: coins, Prices: rates, TransferLimits: c.Wallet.transferLimits(),
+		Coins: coins, Prices: rates, TransferLimits: c.Wallet.transferLimits(), Gateway: custody,
 	})
 	purse.RegisterJobs(queue)
 	customers.OnCreated(purse.Open)

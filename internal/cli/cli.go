@@ -64,6 +64,11 @@ type commands struct {
 	KYC     kycCommand     `cmd:"" name:"kyc" help:"Look at verifications and decide about them."`
 	Cases   casesCommand   `cmd:"" help:"List what waits for an operator; close what is settled."`
 	Ledger  ledgerCommand  `cmd:"" help:"Verify the ledger; show accounts and transactions."`
+
+	Withdrawal withdrawalCommand `cmd:"" help:"Look at withdrawals and decide about them."`
+	Deposit    depositCommand    `cmd:"" help:"Look at deposits and find their owners."`
+	Reconcile  reconcileCommand  `cmd:"" help:"Compare the ledger with what the crypto gateway holds; exit code 1 if they differ."`
+
 	OpenAPI openAPICommand `cmd:"" name:"openapi" help:"Print the description of the API (OpenAPI 3.1, YAML)."`
 	Version versionCommand `cmd:"" help:"Print which build this is."`
 }

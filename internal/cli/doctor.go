@@ -82,6 +82,7 @@ func (d doctorCommand) Run(ctx context.Context, p Program) error {
 		}
 		check("pokepay", func(ctx context.Context) (string, error) { return askPokePay(ctx, c) })
 		check("didit", func(ctx context.Context) (string, error) { return askDidit(ctx, c) })
+		check("udun", func(ctx context.Context) (string, error) { return askUdun(ctx, c) })
 		check("mail", func(ctx context.Context) (string, error) { return greetMailServer(ctx, c) })
 	}
 	printed := d.print(p, findings, func(w *tabwriter.Writer) {
@@ -197,6 +198,22 @@ func askDidit(ctx context.Context, c app.Config) (string, error) {
 		return "", withStaffText(err)
 	}
 	return "key accepted, list of sessions read", nil
+}
+
+// askUdun reads the list of coins and compares it with ours.
+func askUdun(ctx context.Context, c app.Config) (string, error) {
+	if c.Udun.URL == "" {
+		return "", errNotConfigured
+	}
+	client, err := c.NewGateway(nil, nil)
+	if err != nil {
+		return "", err
+	}
+	coins, err := client.SupportCoins(ctx, false)
+	if err != nil {
+		return "", withStaffText(err)
+	}
+	return fmt.Sprintf("key accepted, %d coins read", len(coins)), nil
 }
 
 // withStaffText adds the provider's own words, which the operator may see.
