@@ -115,7 +115,7 @@ func (s *Service) wanting(have map[string]depositAddress, terms map[string]coinT
 
 // askAddresses puts a job into the queue that asks for the addresses that the customer lacks, unless there is one.
 func (s *Service) askAddresses(ctx context.Context, tx db.Tx, userID int64) error {
-	terms, err := s.coinTerms(ctx)
+	terms, err := s.coinTerms(ctx, tx)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (s *Service) askAddresses(ctx context.Context, tx db.Tx, userID int64) erro
 // makeAddresses asks the gateway for each address that the customer lacks and that nobody else is asking for. An error is one that
 // asking again may mend.
 func (s *Service) makeAddresses(ctx context.Context, args addressArgs) error {
-	terms, err := s.coinTerms(ctx)
+	terms, err := s.coinTerms(ctx, s.DB)
 	if err != nil {
 		return err
 	}

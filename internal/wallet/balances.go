@@ -47,7 +47,7 @@ func (s *Service) Wallet(ctx context.Context, c identity.Customer) (Wallet, erro
 	if err != nil {
 		return Wallet{}, err
 	}
-	terms, err := s.coinTerms(ctx)
+	terms, err := s.coinTerms(ctx, s.DB)
 	if err != nil {
 		return Wallet{}, err
 	}

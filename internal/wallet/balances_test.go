@@ -267,24 +267,65 @@ func TestAddressQuota(t *testing.T) {
 	}, withGateway(func(o *simudun.Options) { o.AddressQuota = 3 }))
 }
 
-// An address that is no address of the chain, or another customer's, never reaches a customer.
+// An address that is no address of the chain, or another customer's, never reaches a customer: an operator is told instead.
 func TestWrongAddressesAreNotShown(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		if err := w.CheckCoins(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		amina, bo := w.customer(), w.customer()
-		for _, c := range []*customer{amina, bo} {
-			w.eventually("addresses", func() bool { return len(c.addresses()) == 7 })
+		amina := w.customer()
+		w.eventually("addresses", func() bool { return len(amina.addresses()) == 7 })
+		twist := func(answer string) string {
+			hers := amina.addresses()
+			answer = regexp.MustCompile(`"address":"T[^"]*"`).ReplaceAllString(answer, `"address":"`+hers["TRX"]+`"`)
+			answer = regexp.MustCompile(`"address":"0x[^"]*"`).ReplaceAllString(answer, `"address":"`+strings.ToUpper(hers["ETH"][2:])+`"`)
+			return regexp.MustCompile(`"address":"(ltc1|L|M)[^"]*"`).ReplaceAllString(answer, `"address":"`+hers["BTC"]+`"`)
 		}
-		// A unique index stands behind it, whatever the code above does.
-		err := w.db.RunTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
-			_, err := tx.Exec(ctx, `UPDATE wallet_addresses SET address_key = (SELECT o.address_key FROM wallet_addresses o WHERE o.user_id = $2 AND o.main_coin_type = '0')
-				WHERE user_id = $1 AND main_coin_type = '0'`, amina.id, bo.id)
-			return err
+		w.udun.twist.Store(&twist)
+		bo := w.customer()
+		w.idle()
+		if got := bo.addresses(); len(got) != 1 || got["BTC"] == "" {
+			t.Errorf("%v", got)
+		}
+		rows, err := w.db.Query(t.Context(), `SELECT subject || ': ' || detail FROM operator_cases WHERE kind = 'wallet_address_unusable' AND is_open = 1 ORDER BY subject`)
+		cases, err := db.Collect(rows, err, func(r db.Row) (text string, err error) { err = r.Scan(&text); return text, err })
+		if err != nil || fmt.Sprint(cases) != "[BSC: not an address of the chain ETH: not an address of the chain LTC: not an address of the chain TRX: the address belongs to another customer already]" {
+			t.Errorf("%q %v", cases, err)
+		}
+		// The gateway is left alone about it for a while, and then gives good ones.
+		w.udun.twist.Store(nil)
+		calls := w.udun.calls.Load()
+		bo.wallet()
+		w.idle()
+		if n := w.udun.calls.Load(); n != calls {
+			t.Errorf("asked %d times more", n-calls)
+		}
+		w.clock.Advance(61 * time.Minute)
+		bo.wallet()
+		w.eventually("addresses", func() bool { return len(bo.addresses()) == 7 })
+	}, withGateway(nil))
+}
+
+// What the gateway could not do for the moment is tried again by the same job.
+func TestAddressesAfterAnOutage(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		if err := w.CheckCoins(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		outage := func(string) string { return `{"code":500,"message":"error"}` }
+		w.udun.twist.Store(&outage)
+		amina := w.customer()
+		w.eventually("the first try", func() bool {
+			return w.count(`SELECT COUNT(*) FROM river_job WHERE kind = 'wallet_addresses' AND state = 'retryable'`) == 1
 		})
-		if !db.IsUniqueViolation(err) {
-			t.Errorf("%v", err)
+		amina.wallet() // a reader leaves it to the job
+		w.udun.twist.Store(nil)
+		w.eventually("addresses", func() bool { return len(amina.addresses()) == 7 })
+		if n := w.count(`SELECT COUNT(*) FROM river_job WHERE kind = 'wallet_addresses'`); n != 1 {
+			t.Errorf("%d jobs", n)
+		}
+		if n := w.count(`SELECT COUNT(*) FROM operator_cases`); n != 0 {
+			t.Errorf("%d cases", n)
 		}
 	}, withGateway(nil))
 }

@@ -77,6 +77,8 @@ type gateway struct {
 	faults *fault.Plan
 	calls  atomic.Int64 // for new addresses, that reached it
 	url    string       // base address
+	// twist changes an answer to such a call on its way; nil: it comes as it is.
+	twist atomic.Pointer[func(answer string) string]
 }
 
 // withGateway puts a gateway beside the wallet. change may alter it; nil: nothing.
@@ -99,6 +101,13 @@ func withGateway(change func(*simudun.Options)) setting {
 		server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			if strings.HasSuffix(r.URL.Path, "/address/create") {
 				g.calls.Add(1)
+				if twist := g.twist.Load(); twist != nil {
+					answer := httptest.NewRecorder()
+					handler.ServeHTTP(answer, r)
+					rw.Header().Set("Content-Type", "application/json")
+					_, _ = io.WriteString(rw, (*twist)(answer.Body.String()))
+					return
+				}
 			}
 			handler.ServeHTTP(rw, r)
 		}))

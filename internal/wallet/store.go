@@ -203,8 +203,8 @@ func (s store) keepAddress(ctx context.Context, tx db.Tx, userID int64, chain, a
 	return n == 1, err
 }
 
-func (s store) coinTerms(ctx context.Context) (map[string]coinTerms, error) {
-	rows, err := s.db.Query(ctx, `SELECT coin, state, symbol, logo FROM gateway_coins`)
+func (s store) coinTerms(ctx context.Context, q db.Querier) (map[string]coinTerms, error) {
+	rows, err := q.Query(ctx, `SELECT coin, state, symbol, logo FROM gateway_coins`)
 	terms := map[string]coinTerms{}
 	_, err = db.Collect(rows, err, func(row db.Row) (coin string, err error) {
 		var t coinTerms

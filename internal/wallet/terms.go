@@ -44,12 +44,12 @@ type termsMemory struct {
 }
 
 // coinTerms is what is known of the coins, by name, from memory mostly.
-func (s *Service) coinTerms(ctx context.Context) (map[string]coinTerms, error) {
+func (s *Service) coinTerms(ctx context.Context, q db.Querier) (map[string]coinTerms, error) {
 	now := s.Clock.Now()
 	if m := s.terms.Load(); m != nil && !now.Before(m.at) && now.Sub(m.at) < termsLife {
 		return m.terms, nil
 	}
-	terms, err := s.store.coinTerms(ctx)
+	terms, err := s.store.coinTerms(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (s *Service) coinTerms(ctx context.Context) (map[string]coinTerms, error) {
 // coinUsable tells whether a coin may be received and sent: the gateway has it, with the decimals that we count with
 // (provider/udun section 6).
 func (s *Service) coinUsable(ctx context.Context, c Coin) (bool, error) {
-	terms, err := s.coinTerms(ctx)
+	terms, err := s.coinTerms(ctx, s.DB)
 	return s.Gateway.Client != nil && terms[c.Code].usable(), err
 }
 

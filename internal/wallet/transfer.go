@@ -105,10 +105,35 @@ func (s *Service) Transfer(ctx context.Context, c identity.Customer, t Transfer)
 		return Sent{}, api.ErrUnavailable.Because(err)
 	case err != nil:
 		return Sent{}, err
-	case posted.Replayed && s.Clock.Now().Sub(posted.At) > keyLife:
-		return Sent{}, api.ErrKeyReused // an old transfer, which this request does not mean
+	case posted.Replayed:
+		if s.Clock.Now().Sub(posted.At) > keyLife {
+			return Sent{}, api.ErrKeyReused // an old transfer, which this request does not mean
+		}
+		if err := s.authorizeReplay(ctx, request); err != nil {
+			return Sent{}, err
+		}
 	}
 	return Sent{TransactionID: posted.ID, Coin: coin, Units: units, Balance: posted.Postings[0].BalanceAfter, RecipientRef: request.recipientRef}, nil
+}
+
+// authorizeReplay judges who asks about a transfer that has been made, and finds its recipient: of what stands in its book the ledger
+// does not ask the rule. Wrong passwords count here as well.
+func (s *Service) authorizeReplay(ctx context.Context, t *transferRequest) error {
+	var verdict identity.Authorization
+	err := s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		verdicts, err := s.Customers.AuthorizeTransfers(ctx, tx, []identity.TransferTry{t.try})
+		if err != nil {
+			return err
+		}
+		verdict = verdicts[0]
+		to, err := s.Customers.Recipients(ctx, tx, []int64{t.to})
+		t.recipientRef = to[t.to].WalletRef
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return verdict.Err
 }
 
 // mayExist is false for ids that no customer has had yet. The ledger keeps an account for whoever a transfer names, also if it is

@@ -325,6 +325,18 @@ func TestTransferWithKey(t *testing.T) {
 		w.exec(`DELETE FROM idempotency_keys WHERE request_hash IS NOT NULL`)
 		amina.send(bo.id, "USDT-TRC20", "30", "Idempotency-Key", "key-of-this-one").refused(t, 422, "IDEMPOTENCY_KEY_REUSED")
 		amina.has("USDT-TRC20", "40")
+		// To know the key is not to know the password.
+		w.exec(`DELETE FROM idempotency_keys WHERE request_hash IS NOT NULL`)
+		for range 4 {
+			amina.sendWith("111222", bo.id, "USDT-TRC20", "60", "Idempotency-Key", "key-of-this-one").refused(t, 400, "TRANSACTION_PASSWORD_WRONG")
+			w.exec(`DELETE FROM idempotency_keys WHERE request_hash IS NOT NULL`)
+		}
+		amina.sendWith("111222", bo.id, "USDT-TRC20", "60", "Idempotency-Key", "key-of-this-one").refused(t, 429, "TRANSACTION_PASSWORD_LOCKED")
+		w.clock.Advance(16 * time.Minute)
+		amina.send(bo.id, "USDT-TRC20", "60", "Idempotency-Key", "key-of-this-one").into(t, &again)
+		if first != again {
+			t.Errorf("%+v then %+v", first, again)
+		}
 		// Somebody else's key is another one.
 		bo.send(amina.id, "USDT-TRC20", "60", "Idempotency-Key", "key-of-this-one").into(t, &again)
 		amina.has("USDT-TRC20", "100")
