@@ -30,7 +30,7 @@ type Ledger struct {
 	clock   clock.Clock
 	log     *slog.Logger
 	metrics *metrics
-	rules   map[Kind]Rule
+	rules   []governed
 	known   knownAccounts
 	queue   queue
 	checks  []namedCheck
@@ -43,12 +43,18 @@ func New(o Options) *Ledger {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Ledger{db: o.DB, clock: o.Clock, log: o.Log, metrics: newMetrics(o.Registerer), rules: map[Kind]Rule{},
+	return &Ledger{db: o.DB, clock: o.Clock, log: o.Log, metrics: newMetrics(o.Registerer),
 		queue: queue{most: workers(o.DB.Engine())}, verifyChunk: verifyChunk}
 }
 
-// Govern sets the rule of a kind, before anything of it is posted.
-func (l *Ledger) Govern(kind Kind, rule Rule) { l.rules[kind] = rule }
+// governed is a kind with its rule. Rules are asked in one order, so that rounds do not wait for each other's rows in a circle.
+type governed struct {
+	kind Kind
+	rule Rule
+}
+
+// Govern sets the rule of a kind, once and before anything is posted.
+func (l *Ledger) Govern(kind Kind, rule Rule) { l.rules = append(l.rules, governed{kind, rule}) }
 
 // Post writes a transaction inside tx. It locks the accounts, in one order for everybody, until tx ends. A reference that was posted
 // before with the same lines gives what stands in the book, as Replayed.

@@ -91,7 +91,7 @@ func (m model) apply(lines []ledger.Line) error {
 func TestRandomPrograms(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d db.DB) {
 		programs := 0
-		deadline := time.Now().Add(max(4*time.Second, soak()))
+		deadline := time.Now().Add(max(3*time.Second, soak()))
 		rapid.Check(t, func(r *rapid.T) {
 			if time.Now().After(deadline) {
 				return
@@ -348,7 +348,7 @@ func TestStorm(t *testing.T) {
 				t.Fatal(err)
 			}
 			b := open(t, d)
-			const steps = 12
+			const steps = 8
 			deadline := time.Now().Add(soak())
 			for barrier := 0; barrier < 1 || time.Now().Before(deadline); barrier++ {
 				child := exec.CommandContext(t.Context(), os.Args[0])

@@ -91,7 +91,7 @@ func (l *Ledger) round(ctx context.Context, tx db.Tx, proposals []*Proposal, loo
 	if err := write(ctx, tx, posted, standings, index); err != nil {
 		return err
 	}
-	return recordRules(ctx, rounds, posted)
+	return l.recordRules(ctx, rounds, posted)
 }
 
 // decide moves the balances by the lines of the proposal, or leaves everything as it is and says why.
@@ -220,43 +220,47 @@ func mirrored(lines []Line) []Line {
 	return out
 }
 
+// openRules begins the rounds of the rules that something is proposed to.
 func (l *Ledger) openRules(ctx context.Context, tx db.Tx, open []*Proposal) (map[Kind]Round, error) {
-	if len(l.rules) == 0 {
-		return nil, nil
-	}
-	rounds := map[Kind]Round{}
-	for kind, rule := range l.rules {
-		var of []*Proposal
-		for _, p := range open {
-			if p.Kind == kind && p.refusal == nil {
-				of = append(of, p)
-			}
-		}
+	var rounds map[Kind]Round
+	for _, g := range l.rules {
+		of := ofKind(open, g.kind)
 		if len(of) == 0 {
 			continue
 		}
-		var err error
-		if rounds[kind], err = rule.Open(ctx, tx, of); err != nil {
+		round, err := g.rule.Open(ctx, tx, of)
+		if err != nil {
 			return nil, err
 		}
+		if rounds == nil {
+			rounds = map[Kind]Round{}
+		}
+		rounds[g.kind] = round
 	}
 	return rounds, nil
 }
 
-func recordRules(ctx context.Context, rounds map[Kind]Round, posted []*Proposal) error {
-	for kind, round := range rounds {
-		var of []*Proposal
-		for _, p := range posted {
-			if p.Kind == kind {
-				of = append(of, p)
-			}
-		}
-		if len(of) == 0 || round == nil {
+func (l *Ledger) recordRules(ctx context.Context, rounds map[Kind]Round, posted []*Proposal) error {
+	for _, g := range l.rules {
+		round := rounds[g.kind]
+		if round == nil {
 			continue
 		}
-		if err := round.Record(ctx, of); err != nil {
-			return err
+		if of := ofKind(posted, g.kind); len(of) > 0 {
+			if err := round.Record(ctx, of); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// ofKind are the proposals of a kind that are not refused.
+func ofKind(proposals []*Proposal, kind Kind) (of []*Proposal) {
+	for _, p := range proposals {
+		if p.Kind == kind && p.refusal == nil {
+			of = append(of, p)
+		}
+	}
+	return of
 }

@@ -237,7 +237,8 @@ func referenced(ctx context.Context, q db.Querier, proposals []*Proposal) (map[n
 	return found, nil
 }
 
-// write writes what was decided. Errors: errReferences if a reference stands in the book; nothing of what was written may be kept then.
+// write writes what was decided. Errors: errReferences if a reference stands in the book; what was written must not be kept then,
+// and no balance has moved.
 func write(ctx context.Context, tx db.Tx, posted []*Proposal, standings []*standing, index map[Account]int) error {
 	if tx.Engine() == db.PostgreSQL {
 		return writePostgres(ctx, tx, posted, standings, index)
@@ -272,9 +273,11 @@ func writePostgres(ctx context.Context, tx db.Tx, posted []*Proposal, standings 
 			SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::timestamptz[])
 			ON CONFLICT (kind, reference) DO NOTHING RETURNING 1),
 		p AS (INSERT INTO ledger_postings (account_id, sequence, transaction_id, amount, balance_after)
-			SELECT * FROM unnest($8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])),
+			SELECT * FROM unnest($8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
+			WHERE (SELECT COUNT(*) FROM t) = cardinality($1::bigint[])),
 		a AS (UPDATE ledger_accounts a SET balance = u.balance, postings = u.postings, posted_at = u.posted_at
-			FROM unnest($13::bigint[], $14::bigint[], $15::bigint[], $16::timestamptz[]) AS u(id, balance, postings, posted_at) WHERE a.id = u.id)
+			FROM unnest($13::bigint[], $14::bigint[], $15::bigint[], $16::timestamptz[]) AS u(id, balance, postings, posted_at)
+			WHERE a.id = u.id AND (SELECT COUNT(*) FROM t) = cardinality($1::bigint[]))
 		SELECT COUNT(*) FROM t`, id, kind, reference, description, metadata, reverses, at, account, sequence, transaction, amount, after,
 		accounts, balances, postings, times).Scan(&written)
 	if err == nil && written != n {
