@@ -338,6 +338,26 @@ func life(ctx context.Context, t *testing.T, s *Sandbox) {
 	token = in["access_token"].(string)
 	call("POST", "/auth/refresh", object{"refresh_token": in["refresh_token"]})
 	call("PUT", "/user/profile", object{"first_name": "Amina", "last_name": "Haddad"})
+	for _, digits := range []string{"482913", "739164"} {
+		r := call("POST", "/user/transaction-password/request", object{"transaction_password": digits, "confirm_transaction_password": digits})
+		call("POST", "/user/transaction-password/complete", object{"temp_hash": r["temp_hash"], "otp_code": code()})
+	}
+	call("GET", "/user/transaction-password/status", nil)
+	call("POST", "/user/change-phone/request", object{"new_phone": "+85291234567"})
+	texted := ""
+	until("an SMS", func() bool {
+		list, err := s.Simulators.Inbox().Messages(t.Context(), "85291234567")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) > 0 {
+			texted = regexp.MustCompile(`\d{5}`).FindString(list[0].Text)
+		}
+		return texted != ""
+	})
+	call("POST", "/user/change-phone/verify-new", object{"new_phone": "+85291234567", "otp_code": texted})
+	call("POST", "/user/change-phone/complete", object{"new_phone": "+85291234567", "email_otp": code()})
+	call("POST", "/user/change-password", object{"old_password": password, "new_password": password, "confirm_password": password})
 	for _, path := range []string{"/user/profile", "/user/sessions", "/kyc/eligibility", "/didit/status"} {
 		call("GET", path, nil)
 	}
