@@ -105,7 +105,11 @@ CREATE TABLE wallet_leases (
     held_until       TIMESTAMPTZ NOT NULL
 );
 
+-- Calls that nobody has done with yet.
+CREATE INDEX inbound_messages_unhandled ON inbound_messages (received_at) WHERE outcome = 'received';
+
 -- +goose Down
+DROP INDEX inbound_messages_unhandled;
 DROP TABLE wallet_leases;
 DROP TABLE reconciliations;
 DROP TABLE gateway_custody;

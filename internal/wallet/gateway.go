@@ -230,6 +230,24 @@ func (s *Service) handleCallback(ctx context.Context, id int64) error {
 	})
 }
 
+const (
+	// abandonedAfter is how old a stored call is that should have been done with.
+	abandonedAfter = 30 * time.Second
+	// abandonedFor is how long it is tried like that; the queue tries for longer, and less often.
+	abandonedFor = time.Hour
+)
+
+// handleAbandoned does what stored calls say whose job seems to have died with its replica. The queue would take over only when the longest
+// time is over that any job may last: minutes in which a customer misses a deposit. That the job comes back as well does no harm.
+func (s *Service) handleAbandoned(ctx context.Context) error {
+	now := s.Clock.Now()
+	ids, err := s.gate.inbound.Unhandled(ctx, udun.ProviderName, now.Add(-abandonedFor), now.Add(-abandonedAfter), lookBatch)
+	for _, id := range ids {
+		err = errors.Join(err, s.handleCallback(ctx, id))
+	}
+	return err
+}
+
 // coinOf finds the coin that the gateway names. Contracts of Ethereum's kind differ in case from one place to the next
 // (provider/udun section 6).
 func (s *Service) coinOf(mainCoinType, coinType string) (Coin, bool) {
@@ -272,7 +290,7 @@ func (s *Service) RunGateway(ctx context.Context) {
 		for _, step := range []struct {
 			what string
 			do   func(context.Context) error
-		}{{"withdrawals", s.claimWithdrawals}, {"deposits", s.judgeOverdueDeposits}, {"reconciliation", s.reconcileWhenDue}} {
+		}{{"callbacks", s.handleAbandoned}, {"withdrawals", s.claimWithdrawals}, {"deposits", s.judgeOverdueDeposits}, {"reconciliation", s.reconcileWhenDue}} {
 			if err := step.do(ctx); err != nil && ctx.Err() == nil {
 				s.Log.WarnContext(ctx, "looking after "+step.what+" failed", "error", err)
 			}

@@ -114,6 +114,13 @@ func (s Store) Find(ctx context.Context, id int64) (Message, error) {
 	return m, json.Unmarshal(text, &m.Header)
 }
 
+// Unhandled lists the oldest messages of a provider that came between two times and that nobody has done with yet.
+func (s Store) Unhandled(ctx context.Context, provider string, from, until time.Time, limit int) ([]int64, error) {
+	rows, err := s.db.Query(ctx, `SELECT id FROM inbound_messages WHERE outcome = 'received' AND received_at > $2 AND received_at <= $3 AND provider = $1
+		ORDER BY received_at LIMIT $4`, provider, from, until, limit)
+	return db.Collect(rows, err, func(r db.Row) (id int64, err error) { return id, r.Scan(&id) })
+}
+
 // SetOutcome notes what became of a message.
 func (s Store) SetOutcome(ctx context.Context, tx db.Tx, id int64, outcome string) error {
 	_, err := tx.Exec(ctx, `UPDATE inbound_messages SET outcome = $2, handled_at = $3 WHERE id = $1`, id, outcome, s.clock.Now())
