@@ -224,4 +224,18 @@ func TestDifferences(t *testing.T) {
 	if wrong := differences("it", object{"a": "x", "n": 3, "inner": object{"id": 0, "extra": nil}, "more": 1}, got); wrong != nil {
 		t.Error(wrong)
 	}
+	decoder = json.NewDecoder(strings.NewReader(`{"list":[{"n":1.50},{"n":"1.5"}],"none":[]}`))
+	decoder.UseNumber()
+	if err := decoder.Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	sum := object{"n": amount("1.5")}
+	if diff := cmp.Diff([]string{`it.list[1].n is "1.5" and must be the number 1.5`, "it.none must be a list that is not empty"},
+		differences("it", object{"list": []any{sum, sum}, "none": each{sum}}, got)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"it.list[1].n must be a number that is not below 0", "it.none must be a list of 1"},
+		differences("it", object{"list": each{object{"n": anyAmount}}, "none": []any{sum}}, got)); diff != "" {
+		t.Error(diff)
+	}
 }

@@ -32,7 +32,7 @@ const (
 func (d demoCommand) Run(ctx context.Context, p Program) error {
 	api := cmp.Or(strings.TrimRight(d.Base, "/"), "http://"+cmp.Or(p.variable("CCP_HTTP_ADDR"), "127.0.0.1:8010"))
 	box := cmp.Or(strings.TrimRight(d.Sandbox, "/"), "http://"+cmp.Or(p.variable("CCP_SANDBOX_ADDR"), "127.0.0.1:8011"))
-	w := &walk{ctx: ctx, out: p.Stdout, json: d.JSON, api: api, sandbox: box, patience: d.Patience, started: time.Now(), browser: &http.Client{
+	w := &walk{ctx: ctx, out: p.Stdout, json: d.JSON, api: api, sandbox: box, patience: d.Patience, started: time.Now(), leftOut: []string{}, browser: &http.Client{
 		Timeout: demoTimeout,
 		// A redirect by the API would be a mistake: the app follows none.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -43,8 +43,12 @@ func (d demoCommand) Run(ctx context.Context, p Program) error {
 	if _, err := w.send(http.MethodGet, w.sandbox+"/control/clock", nil, nil); err != nil {
 		return fmt.Errorf("no sandbox at %s: %w", w.sandbox, err)
 	}
-	w.verifiedAtOnce()
-	w.rejectedAndVerifiedLater()
+	amina := w.verifiedAtOnce()
+	bilal := w.rejectedAndVerifiedLater()
+	o := w.openOffice(p, amina)
+	defer o.close()
+	w.money(amina, bilal, o)
+	amina.leaves()
 	return w.end()
 }
 
@@ -58,6 +62,7 @@ type walk struct {
 	patience     time.Duration
 	started      time.Time
 	steps        int
+	leftOut      []string // what could not be shown here, and why
 	err          error
 }
 
@@ -91,9 +96,10 @@ type request struct {
 	customer *walker
 	language string // empty: the customer's
 	body     object
-	status   int  // that must come; 0: 200
-	want     any  // what the body must be; nil: anything
-	page     bool // a page for people is wanted
+	key      string // Idempotency-Key; empty: none
+	status   int    // that must come; 0: 200
+	want     any    // what the body must be; nil: anything
+	page     bool   // a page for people is wanted
 	// until lets a step be repeated while it is false: something has to happen first. nil: once.
 	until func(reply) bool
 }
@@ -112,6 +118,9 @@ func (w *walk) do(r request) object {
 		if c.token != "" && strings.HasPrefix(r.url, w.api) {
 			header.Set("Authorization", "Bearer "+c.token)
 		}
+	}
+	if r.key != "" {
+		header.Set("Idempotency-Key", r.key)
 	}
 	began := time.Now()
 	answer, err := w.send(r.method, r.url, r.body, header)
@@ -228,10 +237,13 @@ func (s step) text() string {
 	if !s.OK {
 		mark = "WRONG"
 	}
-	fmt.Fprintf(&b, "%2d  %-6s %s: %s", s.N, s.Customer, s.Title, mark)
-	if s.Method == "" {
+	fmt.Fprintf(&b, "%3d  %-6s %s: %s", s.N, s.Customer, s.Title, mark)
+	switch {
+	case s.Method == "" && s.Answer == nil:
 		b.WriteString("\n")
-	} else {
+	case s.Method == "":
+		fmt.Fprintf(&b, ", %d ms\n     %s\n", s.Took, clipped(s.Answer))
+	default:
 		fmt.Fprintf(&b, ", %d ms\n      %s %s%s\n      %d%s\n", s.Took, s.Method, s.URL, clipped(s.Request), s.Status, clipped(s.Answer))
 	}
 	for _, problem := range s.Problems {
@@ -259,7 +271,12 @@ func (w *walk) end() error {
 	}
 	took := time.Since(w.started)
 	if w.json {
-		return json.NewEncoder(w.out).Encode(map[string]any{"steps": w.steps, "ok": true, "took_ms": took.Milliseconds()})
+		return json.NewEncoder(w.out).Encode(map[string]any{"steps": w.steps, "ok": true, "took_ms": took.Milliseconds(), "left_out": w.leftOut})
+	}
+	for _, what := range w.leftOut {
+		if _, err := fmt.Fprintf(w.out, "\nLeft out: %s.\n", what); err != nil {
+			return err
+		}
 	}
 	_, err := fmt.Fprintf(w.out, "\nAll %d steps came out right, in %s.\n", w.steps, took.Round(time.Millisecond))
 	return err
@@ -270,9 +287,11 @@ type walker struct {
 	*walk
 	name, email, password, language string
 	token, refresh                  string
+	uid                             int64
 	lastMail                        int64
 	verification                    string // link of the verification page
 	agentUID                        string
+	deposits                        string // address where the demo's coin is paid in
 }
 
 func (w *walk) newWalker(name, language string) *walker {

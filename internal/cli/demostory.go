@@ -1,13 +1,14 @@
 package cli
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"unicode"
 )
 
 // verifiedAtOnce is the story of a customer whom the issuer accepts.
-func (w *walk) verifiedAtOnce() {
+func (w *walk) verifiedAtOnce() *walker {
 	c := w.newWalker("Amina", "en")
 	c.signUp()
 	c.logIn()
@@ -31,6 +32,11 @@ func (w *walk) verifiedAtOnce() {
 	c.refused("need not start again", http.MethodPost, "/didit/initialize-token", c.form("AMINA", "HADDAD"), http.StatusBadRequest, "KYC_ALREADY_VERIFIED")
 	profile := c.get("the profile knows", "/user/profile", nil)
 	c.expect("kyc_status in the profile is verified", inner(profile, "user")["kyc_status"] == "verified")
+	return c
+}
+
+// leaves is the end of a customer's visit.
+func (c *walker) leaves() {
 	c.refreshTokens()
 	c.post("logs out", "/auth/logout", object{}, object{"status": "success", "message": someText})
 	c.refused("is out", http.MethodGet, "/didit/status", nil, http.StatusUnauthorized, "UNAUTHENTICATED")
@@ -38,7 +44,7 @@ func (w *walk) verifiedAtOnce() {
 
 // rejectedAndVerifiedLater is the story of a customer who is declined at first, by Didit and then by the issuer, and accepted
 // at the third try.
-func (w *walk) rejectedAndVerifiedLater() {
+func (w *walk) rejectedAndVerifiedLater() *walker {
 	c := w.newWalker("Bilal", "ar")
 	c.signUp()
 	c.logIn()
@@ -70,6 +76,7 @@ func (w *walk) rejectedAndVerifiedLater() {
 		words = append(words, text(entry, "status"))
 	}
 	c.expect("there are three: approved, rejected, rejected", slices.Equal(words, []string{"approved", "rejected", "rejected"}))
+	return c
 }
 
 // expect adds a step that holds what the answers before it say together.
@@ -113,6 +120,8 @@ func (c *walker) logIn() {
 	in := c.post("enters the code", "/auth/verify-login-otp", object{"email": c.email, "otp_code": code}, object{"status": "success", "message": someText,
 		"access_token": someText, "refresh_token": someText, "user": c.person()})
 	c.token, c.refresh = text(in, "access_token"), text(in, "refresh_token")
+	uid, _ := inner(in, "user")["id"].(json.Number)
+	c.uid, _ = uid.Int64()
 }
 
 func (c *walker) refreshTokens() {

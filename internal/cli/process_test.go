@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -195,8 +196,9 @@ func TestSandboxAndDemo(t *testing.T) {
 			if status, _ := call(t, http.MethodGet, api+"/readyz", ""); status != http.StatusOK {
 				t.Errorf("readyz: %d", status)
 			}
-			code, out, complaints := run(t, nil, "demo", "--patience=2m", "--base", api, "--sandbox", box)
-			if code != exitDone {
+			beside := []string{"CCP_DATA_DIR=" + filepath.Join(p.cmd.Dir, ".comecomepay")}
+			code, out, complaints := run(t, beside, "demo", "--patience=2m", "--base", api, "--sandbox", box)
+			if code != exitDone || strings.Contains(out, "Left out") || !strings.Contains(out, "the ledger is sound: ok") || !strings.Contains(out, "the gateway holds what the ledger says: ok") {
 				t.Fatalf("demo: exit %d\n%s%s", code, out, complaints)
 			}
 			p.signal(syscall.SIGTERM)
@@ -492,8 +494,9 @@ func TestServeBesideProviders(t *testing.T) {
 		return nil
 	})
 	// Without the same time on both sides every webhook is stale.
-	if code, out, complaints := run(t, nil, "demo", "--patience=2m", "--base", api, "--sandbox", box); code != exitDone {
-		t.Errorf("demo a month later: exit %d\n%s%s", code, out, complaints)
+	code, out, complaints = run(t, nil, "demo", "--patience=2m", "--base", api, "--sandbox", box, "--json")
+	if code != exitDone || !strings.Contains(out, `"left_out":["an operator's approval`) {
+		t.Errorf("demo a month later, without the database: exit %d\n%s%s", code, out, complaints)
 	}
 	if code, out, complaints := run(t, environ, "doctor"); code != exitDone {
 		t.Errorf("doctor: exit %d: %s%s", code, out, complaints)

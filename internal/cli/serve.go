@@ -76,8 +76,8 @@ func (s sandboxCommand) announce(p Program, server *sandbox.Server, api string) 
     API           %s/api/v1
     reference     %[2]s/docs
 
-  Walk a customer to verified:  comecomepay demo
-  Stop:                         Ctrl-C
+  Walk two customers through it:  comecomepay demo
+  Stop:                           Ctrl-C
 
 `, server.URL(), api)
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/shopspring/decimal"
 )
 
 // object is a JSON object: as it was read, or as it has to be. In the latter a value is a literal, an object, or a rule; the
@@ -56,8 +59,35 @@ var (
 		}
 		return ""
 	}
+	anyAmount rule = func(v any) string {
+		if d, err := decimalOf(v); err != nil || d.IsNegative() {
+			return "must be a number that is not below 0"
+		}
+		return ""
+	}
 	agentUID = like(`^u[0-9]+_[0-9]+_[a-z0-9]{8}$`)
 )
+
+// amount demands a number of this value. Sums of money are compared exactly.
+func amount(value string) rule {
+	return func(v any) string {
+		if d, err := decimalOf(v); err != nil || !d.Equal(decimal.RequireFromString(value)) {
+			return "is " + short(v) + " and must be the number " + value
+		}
+		return ""
+	}
+}
+
+func decimalOf(v any) (decimal.Decimal, error) {
+	n, ok := v.(json.Number)
+	if !ok {
+		return decimal.Decimal{}, errors.New("no number")
+	}
+	return decimal.NewFromString(n.String())
+}
+
+// each demands a list that is not empty, of elements that are all like this.
+type each struct{ element any }
 
 // like demands a text of a form.
 func like(form string) rule {
@@ -118,7 +148,27 @@ func differences(at string, want, got any) []string {
 			}
 		}
 		return list
-	case int:
+	case each:
+		g, _ := got.([]any)
+		if len(g) == 0 {
+			return []string{at + " must be a list that is not empty"}
+		}
+		var list []string
+		for i := range g {
+			list = append(list, differences(fmt.Sprintf("%s[%d]", at, i), w.element, g[i])...)
+		}
+		return list
+	case []any:
+		g, ok := got.([]any)
+		if !ok || len(g) != len(w) {
+			return []string{fmt.Sprintf("%s must be a list of %d", at, len(w))}
+		}
+		var list []string
+		for i := range g {
+			list = append(list, differences(fmt.Sprintf("%s[%d]", at, i), w[i], g[i])...)
+		}
+		return list
+	case int, int64:
 		want = json.Number(fmt.Sprint(w))
 	}
 	if !reflect.DeepEqual(want, got) {
@@ -128,7 +178,8 @@ func differences(at string, want, got any) []string {
 }
 
 // hidden are keys whose values nobody wants to read, or should.
-var hidden = map[string]bool{"access_token": true, "refresh_token": true, "password": true, "html": true}
+var hidden = map[string]bool{"access_token": true, "refresh_token": true, "password": true, "html": true,
+	"transaction_password": true, "confirm_transaction_password": true, "temp_hash": true}
 
 // shortened is a copy of a JSON value for showing: long texts are cut, secrets hidden.
 func shortened(v any) any {
