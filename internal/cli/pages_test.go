@@ -12,9 +12,9 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/browsertest"
 )
 
-// The sandbox's home page leads a person from a new customer to a verified one, by clicking and by keyboard, with a wide
-// window and on a phone.
-func TestHomePageLeadsToVerified(t *testing.T) {
+// The sandbox's home page leads a person from a new customer to a verified one, and money in, across and out, by clicking and by keyboard,
+// with a wide window and on a phone.
+func TestHomePageLeadsOn(t *testing.T) {
 	t.Parallel()
 	p := start(t, nil, "sandbox")
 	box, api := p.printed(sandboxLine), p.printed(apiLine)
@@ -62,6 +62,26 @@ func TestHomePageLeadsToVerified(t *testing.T) {
 		w.Until(`document.querySelector(".verdict.verified")`)
 		if verdict := w.Text("#verdict"); !strings.HasPrefix(verdict, "Verified.") {
 			t.Errorf("verdict: %s", verdict)
+		}
+		// Money, again with nothing but Enter.
+		w.Press(kb.Enter)
+		for _, next := range []string{"wallet", "deposit", "pin", "pincode", "pinset", "friend", "transfer", "sides", "withdraw", "gateway"} {
+			w.reaches(next)
+			w.Fits()
+			if next != "gateway" {
+				w.Press(kb.Enter)
+			}
+		}
+		for step, says := range map[string]string{"deposit": "The balance is 1000 USDT-TRC20.", "transfer": "959.75 USDT-TRC20 are left.", "sides": "+40.25 USDT-TRC20"} {
+			if told := w.Text("#step-" + step + " .found"); !strings.Contains(told, says) {
+				t.Errorf("the step %q says %q, not %q", step, told, says)
+			}
+		}
+		w.Press(kb.Enter)
+		w.reaches("outcome")
+		w.Until(`document.querySelector("#fate.verified")`)
+		if fate := w.Text("#fate"); fate != "Paid: 25 USDT-TRC20 have left, and 934.75 remain." {
+			t.Errorf("what became of the withdrawal: %s", fate)
 		}
 		if done := w.Ask(`document.querySelectorAll(".steps > li.done").length === document.querySelectorAll(".steps > li").length`); done != "true" {
 			t.Error("not every step is ticked off")
@@ -114,9 +134,36 @@ func TestHomePageLeadsToVerified(t *testing.T) {
 		w.press("accept")
 		w.reaches("result")
 		w.Until(`document.querySelector(".verdict.verified")`)
+		for _, step := range []struct{ button, next string }{
+			{"onward", "wallet"}, {"wallet", "deposit"}, {"deposit", "pin"}, {"pin", "pincode"}, {"pincode", "pinset"}, {"pinset", "friend"}, {"friend", "transfer"},
+			{"transfer", "sides"}, {"sides", "withdraw"}, {"withdraw", "gateway"}, {"refuse", "outcome"},
+		} {
+			w.press(step.button)
+			w.reaches(step.next)
+			w.Fits()
+		}
+		w.Until(`document.querySelector("#fate.rejected")`)
+		if fate := w.Text("#fate"); fate != "Not paid: 25 USDT-TRC20 are back, and the balance is 959.75." {
+			t.Errorf("what became of the withdrawal: %s", fate)
+		}
+		w.Picture("home-390")
 		w.Ask(`document.querySelectorAll("details").forEach((d) => { d.open = true })`)
 		w.Fits()
-		w.Picture("home-390-verified")
+		w.Picture("home-390-open")
+
+		// The gateway's desk does the same.
+		w.press("more")
+		w.reaches("withdraw")
+		w.press("withdraw")
+		w.reaches("gateway")
+		gateway := browser.Open(t, phone, box+"/udun/desk")
+		gateway.Until(`document.querySelector('button[value="succeeded"]')`)
+		gateway.Fits()
+		gateway.Picture("gateway-desk")
+		gateway.Click(`button[value="succeeded"]`)
+		gateway.Until(`document.readyState === "complete" && !document.querySelector('button[value="succeeded"]')`)
+		gateway.Quiet()
+		w.Until(`document.querySelector("#fate.verified")`)
 		w.Quiet()
 
 		// What the walk points to, now that it has something to show.

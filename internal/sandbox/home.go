@@ -1,5 +1,5 @@
 // Package sandbox is the front door of a sandbox: the page that says what runs where and leads a newcomer from
-// signing up to a verified customer, by clicking or by commands to copy.
+// signing up to a verified customer who moves money, by clicking or by commands to copy.
 package sandbox
 
 import (
@@ -24,6 +24,7 @@ type HomeData struct {
 	DataDir     string // where the databases are
 	Channel     string // who runs the verification: "pokepay" or "didit" (KYC_CHANNEL)
 	AutoApprove bool   // the issuer accepts by itself once the verification page is completed
+	AutoPay     bool   // the crypto gateway approves and pays withdrawals by itself
 }
 
 //go:embed pages

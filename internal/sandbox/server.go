@@ -190,7 +190,7 @@ func (s *Server) routes(o Options) (http.Handler, error) {
 	}
 	home := Home(HomeData{
 		APIBase: o.PublicURL, SandboxBase: s.URL(), OpsBase: o.OpsURL, MailAddr: s.SMTPAddr(), DataDir: dir,
-		Channel: cmp.Or(o.Channel, "pokepay"), AutoApprove: o.AutoApprove,
+		Channel: cmp.Or(o.Channel, "pokepay"), AutoApprove: o.AutoApprove, AutoPay: o.AutoPay,
 	})
 	mux := http.NewServeMux()
 	mux.Handle(DiditPrefix+"/", http.StripPrefix(DiditPrefix, s.didit.Handler()))
