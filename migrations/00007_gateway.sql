@@ -30,7 +30,7 @@ CREATE TABLE deposits (
 CREATE INDEX deposits_same ON deposits (tx_id, address_key);
 CREATE INDEX deposits_user_id ON deposits (user_id, id);
 CREATE INDEX deposits_due_at ON deposits (due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX deposits_open ON deposits (state, id) WHERE state IN ('seen', 'suspense', 'unclear');
+CREATE INDEX deposits_open ON deposits (id) WHERE state IN ('seen', 'suspense', 'unclear');
 
 -- What customers want to have sent out.
 CREATE TABLE withdrawals (
@@ -64,7 +64,7 @@ CREATE TABLE withdrawals (
 );
 CREATE INDEX withdrawals_user_id ON withdrawals (user_id, id);
 CREATE INDEX withdrawals_next_at ON withdrawals (next_at) WHERE next_at IS NOT NULL;
-CREATE INDEX withdrawals_open ON withdrawals (state, id) WHERE ended_at IS NULL;
+CREATE INDEX withdrawals_open ON withdrawals (id) WHERE ended_at IS NULL;
 
 -- The history of withdrawals, for staff. Append-only.
 CREATE TABLE withdrawal_events (

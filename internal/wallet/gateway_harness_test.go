@@ -74,6 +74,7 @@ func (c *courier) answered(status int) int64 {
 type gateWorld struct {
 	*world
 	courier *courier
+	planted bool // the test has made the book wrong on purpose
 }
 
 // usdt is one USDT in the ledger's units, and in those of worths.
@@ -111,7 +112,15 @@ func newGateWorld(t testing.TB, d db.DB, settings ...setting) *gateWorld {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { g.RunGateway(ctx) })
-	t.Cleanup(func() { cancel(); running.Wait() })
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+		// After every test, whatever it did to them: the book itself, and that rows and transactions belong together.
+		report, err := g.ledger.Verify(context.Background(), nil)
+		if err != nil || !report.OK() && !g.planted {
+			t.Errorf("ledger verify: %+v, %v", report.Findings, err)
+		}
+	})
 	return g
 }
 
@@ -137,7 +146,7 @@ func lite(t *testing.T, test func(t *testing.T, w *gateWorld), settings ...setti
 func (w *gateWorld) with(t testing.TB) *gateWorld {
 	inner := *w.world
 	inner.t = t
-	return &gateWorld{&inner, w.courier}
+	return &gateWorld{world: &inner, courier: w.courier}
 }
 
 // delivered waits until the gateway has told all that it has to tell about a trade, and the wallet has worked on it.

@@ -148,7 +148,7 @@ func (s *Service) operate(ctx context.Context, by identity.Operator, id int64, r
 
 // DepositFilter chooses deposits for an operator's list.
 type DepositFilter struct {
-	States   []DepositState // none: those that wait for somebody; ignored with Customer
+	States   []DepositState // of those that wait: seen, suspense, unclear; none: all of these; ignored with Customer
 	Customer string         // number or address of mail; empty: everybody's
 	After    int64          // only greater numbers, for the next page
 	Limit    int            // 1 to 1000
@@ -164,10 +164,7 @@ func (s *Service) ListDeposits(ctx context.Context, f DepositFilter) ([]Deposit,
 		}
 		return s.store.depositsOf(ctx, account.ID, f.After, limit)
 	}
-	if len(f.States) == 0 {
-		f.States = []DepositState{Seen, InSuspense, Unbookable}
-	}
-	return s.store.depositsIn(ctx, f.States, f.After, limit)
+	return s.store.waitingDeposits(ctx, f.States, f.After, limit)
 }
 
 // Assignment says to whom a deposit goes. Amount and Currency are for deposits of which they are not known.

@@ -91,15 +91,20 @@ func (s store) due(ctx context.Context, table, column string, now time.Time) (bo
 	return n > 0, err
 }
 
-// openDeposits lists deposits that are in one of the states, from the oldest on.
-func (s store) depositsIn(ctx context.Context, states []DepositState, after int64, limit int) ([]Deposit, error) {
+// waitingDeposits lists deposits that are in one of the states that wait for something, from the oldest on; none: in any of these. The
+// condition stands there as it does in the index, which would not be used otherwise.
+func (s store) waitingDeposits(ctx context.Context, states []DepositState, after int64, limit int) ([]Deposit, error) {
 	args := []any{after, limit}
-	marks := make([]string, len(states))
-	for i, state := range states {
-		args = append(args, string(state))
-		marks[i] = fmt.Sprintf("$%d", len(args))
+	chosen := ""
+	if len(states) > 0 {
+		marks := make([]string, len(states))
+		for i, state := range states {
+			args = append(args, string(state))
+			marks[i] = fmt.Sprintf("$%d", len(args))
+		}
+		chosen = " AND state IN (" + strings.Join(marks, ", ") + ")"
 	}
-	rows, err := s.db.Query(ctx, `SELECT `+depositColumns+` FROM deposits WHERE id > $1 AND state IN (`+strings.Join(marks, ", ")+`) ORDER BY id LIMIT $2`, args...)
+	rows, err := s.db.Query(ctx, `SELECT `+depositColumns+` FROM deposits WHERE state IN ('seen', 'suspense', 'unclear') AND id > $1`+chosen+` ORDER BY id LIMIT $2`, args...)
 	return db.Collect(rows, err, scanDeposit)
 }
 

@@ -138,7 +138,7 @@ func (s *Service) expectations(ctx context.Context) (map[string]expectation, err
 		more = len(page) == lookBatch
 	}
 	for after, more := int64(0), true; more; {
-		page, err := s.store.depositsIn(ctx, []DepositState{Seen, Unbookable}, after, lookBatch)
+		page, err := s.store.waitingDeposits(ctx, []DepositState{Seen, Unbookable}, after, lookBatch)
 		if err != nil {
 			return nil, err
 		}

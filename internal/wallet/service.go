@@ -79,6 +79,8 @@ func New(o Options) *Service {
 	if o.Ledger != nil {
 		o.Ledger.Govern(KindTransfer, transferRule{s})
 		o.Ledger.RegisterCheck("wallet history", s.verifyHistory)
+		o.Ledger.RegisterCheck("withdrawals", s.verifyWithdrawals)
+		o.Ledger.RegisterCheck("deposits", s.verifyDeposits)
 	}
 	return s
 }
