@@ -115,6 +115,7 @@ func secretStrength(c app.Config) (string, error) {
 	}
 	note("CCP_POKEPAY_CALLBACK_SECRET", c.PokePay.CallbackSecret.Reveal())
 	note("CCP_POKEPAY_APP_SECRET", c.PokePay.AppSecret.Reveal())
+	note("CCP_SMS_SECRET", c.SMS.Secret.Reveal())
 	if c.General.Environment == app.Production && c.PokePay.CallbackKey.Empty() {
 		return "long enough; without CCP_POKEPAY_CALLBACK_KEY verdicts are seen when they are asked for, not when they are made", errors.Join(weak...)
 	}
