@@ -98,7 +98,7 @@ func TestTheDescriptionSaysWhatTheEdgeDoes(t *testing.T) {
 			return
 		}
 		want := map[string]bool{"429": true, "500": true, "503": true}
-		customers, providers := len(op.Security) > 0, path == "/didit/webhook" || strings.HasPrefix(path, "/pokepay/callback/")
+		customers, providers := len(op.Security) > 0, path == "/didit/webhook" || strings.HasPrefix(path, "/pokepay/callback/") || strings.HasPrefix(path, "/yudun/callback")
 		want["401"] = customers
 		if path != "/auth/refresh" {
 			want["422"], want["413"] = true, method != http.MethodGet
@@ -187,6 +187,7 @@ func TestTheDescriptionSaysWhatIsAlwaysThere(t *testing.T) {
 	// Everything but what is left out where it has no value.
 	sometimes := map[string][]string{
 		"SignedInResponse": {"next_step"}, "StepResponse": {"next_step"}, "ProfileResponse": {"message"},
+		"HistoryItem": {"counterparty_user_id", "completed_at"},
 		"ProfileUser": {"withdrawal_blocked_until"}, "TransactionPasswordStatusResponse": {"withdrawal_blocked_until"},
 		"GetUserKycStatusResponse": {"status", "user_kyc_status", "can_submit_kyc", "message", "latest_kyc"}, // as published
 		"LatestKycInfo":            {"id", "agent_uid", "status", "pokepay_status", "fail_reason", "created_at", "updated_at"},

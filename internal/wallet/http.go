@@ -163,15 +163,15 @@ type historyAnswer struct {
 }
 
 type historyBody struct {
-	Items      []itemBody `json:"items" nullable:"false"`
-	Page       int64      `json:"page" example:"1"`
-	PageSize   int64      `json:"page_size" example:"20"`
-	Total      int64      `json:"total" doc:"Of all pages." example:"42"`
-	TotalPages int64      `json:"total_pages" example:"3"`
+	Items      []historyItem `json:"items" nullable:"false"`
+	Page       int64         `json:"page" example:"1"`
+	PageSize   int64         `json:"page_size" example:"20"`
+	Total      int64         `json:"total" doc:"Of all pages." example:"42"`
+	TotalPages int64         `json:"total_pages" example:"3"`
 }
 
-// itemBody is contract/money 2.2.
-type itemBody struct {
+// historyItem is contract/money 2.2.
+type historyItem struct {
 	ID           int64      `json:"id" doc:"Number of the line in the customer's history." example:"42"`
 	Type         string     `json:"type" enum:"deposit,withdraw,swap,card_fee,commission,transfer,fee"`
 	TypeLabel    string     `json:"type_label"`
@@ -200,10 +200,10 @@ func (s *Service) getHistory(ctx context.Context, in *pageInput) (*output[histor
 	if err != nil {
 		return nil, err
 	}
-	items := make([]itemBody, 0, len(h.Entries))
+	items := make([]historyItem, 0, len(h.Entries))
 	for _, e := range h.Entries {
 		scale := s.listed[e.Coin].Scale
-		items = append(items, itemBody{
+		items = append(items, historyItem{
 			ID: e.Number, Type: e.Type, TypeLabel: s.Texts.For(ctx, typeLabels[e.Type], nil), Status: e.Status, StatusLabel: s.Texts.For(ctx, statusLabels[e.Status], nil),
 			Amount: api.Number(shown(e.Amount, scale)), Currency: e.Coin, Fee: api.Number(shown(e.Fee, scale)), Counterparty: e.Counterparty,
 			Description: e.Description, Address: e.Address, TxHash: e.TxHash, Reference: e.Reference, SourceTable: e.Source, SourceID: e.SourceID,
