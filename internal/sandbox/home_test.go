@@ -46,9 +46,11 @@ func TestHomePage(t *testing.T) {
 		}
 	}
 	automatic := data("http://127.0.0.1:8010")
-	automatic.AutoApprove = true
-	if body := get(t, Home(automatic), "/").Body.String(); !strings.Contains(body, "accepts by itself two seconds after") {
-		t.Error("page does not say that the issuer accepts by itself")
+	automatic.AutoApprove, automatic.AutoPay = true, true
+	for _, want := range []string{"accepts by itself two seconds after", "approves and pays by itself"} {
+		if strings.Contains(body, want) || !strings.Contains(get(t, Home(automatic), "/").Body.String(), want) {
+			t.Errorf("page says %q of the wrong sandbox", want)
+		}
 	}
 	if w := get(t, h, "/nothing"); w.Code != http.StatusNotFound {
 		t.Errorf("unknown path: %d", w.Code)
