@@ -44,7 +44,7 @@ func measurePaging(ctx context.Context, engine string, b *book, o options) (h *p
 	}
 	h = &paging{pages: b.long / historyPage}
 	h.first, h.last = page(1), page(h.pages)
-	if err := takeTurns(ctx, engine+": GET /wallet/unified-transactions", o.transferRounds, o.transferRound, o.warmUp, h.first, h.last); err != nil {
+	if err := takeTurns(ctx, engine+": GET /wallet/unified-transactions", o.transferRounds, o.transferRound, o.warmUp, o.base, h.first, h.last); err != nil {
 		return nil, err
 	}
 	if o.profiles != "" {

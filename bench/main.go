@@ -30,6 +30,8 @@ type options struct {
 
 	transferRounds int
 	transferRound  time.Duration
+
+	base *postgresProcess // of the engine that is being measured
 }
 
 func main() {

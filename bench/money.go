@@ -50,6 +50,9 @@ func measureMoney(ctx context.Context, engine, postgres, dir string, parts []str
 		if bench, err = newPgbench(ctx, tables, dir); err != nil {
 			return m, err
 		}
+		if o.base, err = findPostgres(ctx, postgres); err != nil {
+			return m, err
+		}
 	}
 	if slices.Contains(parts, "ledger") {
 		if m.moving, err = measureMoving(ctx, engine, small, large, bench, o); err != nil {
@@ -117,7 +120,7 @@ func (m money) againstTargets() (rows [][]string) {
 // moneyTables are what was measured of all engines.
 func (r results) moneyTables() []table {
 	columns := func(what, rate string) []string {
-		return []string{"engine", what, rate, "slowest and fastest round", "p50", "p99", "processor time for one"}
+		return []string{"engine", what, rate, "slowest and fastest round", "p50", "p99", "processor time for one", "and PostgreSQL's"}
 	}
 	ledgers := table{title: "Transfers in the ledger, 64 at a time", columns: columns("who, and over how many accounts", "transfers/s, median")}
 	sendings := table{title: "`POST /wallet/transfer-by-uid`", columns: columns("who", "transfers/s, median")}
@@ -127,11 +130,14 @@ func (r results) moneyTables() []table {
 			if x == nil {
 				return
 			}
-			s, spent := newSpread(x.rounds), ""
+			s, spent, base := newSpread(x.rounds), "", ""
 			if x.used > 0 {
 				spent = micros(x.cost())
 			}
-			t.rows = append(t.rows, []string{m.engine, what, whole(s.median), whole(s.least) + " – " + whole(s.most), fine(s.p50), fine(s.p99), spent})
+			if x.baseUsed > 0 {
+				base = micros(x.baseCost())
+			}
+			t.rows = append(t.rows, []string{m.engine, what, whole(s.median), whole(s.least) + " – " + whole(s.most), fine(s.p50), fine(s.p99), spent, base})
 		}
 		grown := fmt.Sprintf("%s accounts, %s postings before", number(m.accounts), number(m.postings))
 		if x := m.moving; x != nil {

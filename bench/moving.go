@@ -142,7 +142,7 @@ func measureMoving(ctx context.Context, engine string, small, large *book, bench
 		m.benchHot = add(bench.among(callers, hotAccounts))
 	}
 	m.hot = add(onSmall.among(hotAccounts))
-	if err := takeTurns(ctx, engine+": transfers in the ledger", o.transferRounds, o.transferRound, o.warmUp, runners...); err != nil {
+	if err := takeTurns(ctx, engine+": transfers in the ledger", o.transferRounds, o.transferRound, o.warmUp, o.base, runners...); err != nil {
 		return m, err
 	}
 	if o.profiles != "" {

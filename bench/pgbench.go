@@ -33,6 +33,7 @@ var transferTables = []string{
 // pgbench is the program of that name and a database for it.
 type pgbench struct {
 	path, address, script, dir string
+	used                       time.Duration // processor time of all runs so far
 }
 
 // newPgbench makes the tables in an empty database. pgbench comes with PostgreSQL; where it is not on the path, as on Debian, it is
@@ -80,6 +81,7 @@ func (p *pgbench) load(ctx context.Context, clients, accounts int, lasting time.
 	if err != nil {
 		return r, fmt.Errorf("pgbench: %w\n%s", err, out)
 	}
+	p.used += c.ProcessState.UserTime() + c.ProcessState.SystemTime()
 	rate, processed := 0.0, 0
 	for line := range strings.Lines(string(out)) {
 		if rest, ok := strings.CutPrefix(line, "tps = "); ok {

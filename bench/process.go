@@ -133,22 +133,38 @@ const clockTick = 10 * time.Millisecond
 
 // processorTime is the processor time that a process has used, by itself and in the kernel.
 func processorTime(pid int) (time.Duration, error) {
+	stat, err := readStat(pid)
+	return stat.used, err
+}
+
+// processStat is what /proc tells of a process.
+type processStat struct {
+	name   string
+	parent int
+	used   time.Duration // processor time of the process
+	reaped time.Duration // processor time of its children that have ended
+}
+
+func readStat(pid int) (s processStat, err error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, err
+		return s, err
 	}
-	// The name in parentheses may hold anything; after it utime and stime are the 12th and 13th field.
-	_, rest, _ := cutLast(string(stat), ")")
+	// The name in parentheses may hold anything; after it stand state, parent, nine fields, and four times.
+	before, rest, _ := cutLast(string(stat), ")")
+	_, s.name, _ = strings.Cut(before, "(")
 	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("process %d: unexpected form of /proc", pid)
+	if len(fields) < 15 {
+		return s, fmt.Errorf("process %d: unexpected form of /proc", pid)
 	}
-	user, err := strconv.ParseInt(fields[11], 10, 64)
-	if err != nil {
-		return 0, err
+	var numbers [5]int
+	for i, field := range append(fields[1:2:2], fields[11:15]...) {
+		if numbers[i], err = strconv.Atoi(field); err != nil {
+			return s, err
+		}
 	}
-	system, err := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * clockTick, err
+	s.parent, s.used, s.reaped = numbers[0], time.Duration(numbers[1]+numbers[2])*clockTick, time.Duration(numbers[3]+numbers[4])*clockTick
+	return s, nil
 }
 
 // ownProcessorTime is the processor time of this process.

@@ -86,7 +86,7 @@ func measureReading(ctx context.Context, engine, postgres, dir string, o options
 	for _, c := range list {
 		runners = append(runners, c.runner)
 	}
-	if err := takeTurns(ctx, engine+": GET /didit/status", o.rounds, o.round, o.warmUp, runners...); err != nil {
+	if err := takeTurns(ctx, engine+": GET /didit/status", o.rounds, o.round, o.warmUp, nil, runners...); err != nil {
 		return r, err
 	}
 	if o.profiles != "" {

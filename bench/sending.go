@@ -88,7 +88,7 @@ func measureSending(ctx context.Context, engine string, small, large *book, benc
 		s.bench = bench.among(1, fewAccounts)
 		runners = append(runners, s.bench)
 	}
-	if err := takeTurns(ctx, engine+": POST /wallet/transfer-by-uid", o.transferRounds, o.transferRound, o.warmUp, runners...); err != nil {
+	if err := takeTurns(ctx, engine+": POST /wallet/transfer-by-uid", o.transferRounds, o.transferRound, o.warmUp, o.base, runners...); err != nil {
 		return s, err
 	}
 	s.generatorCost = ownCost(served...)

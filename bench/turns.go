@@ -13,14 +13,17 @@ import (
 type runner struct {
 	load  func(ctx context.Context, lasting time.Duration) (round, error)
 	spent func() (time.Duration, error) // processor time so far of who is measured; nil: nobody asks
+	base  *postgresProcess              // the server that works for them; nil: there is none, or it is out of sight
 	// What came of it.
 	rounds    []round
 	used, own time.Duration // processor time during the rounds, of who is measured and of this process
+	baseUsed  time.Duration // likewise of the server
 }
 
-// takeTurns warms the runners up and has them run so many rounds.
-func takeTurns(ctx context.Context, what string, rounds int, lasting, warmUp time.Duration, runners ...*runner) error {
+// takeTurns warms the runners up and has them run so many rounds. base is the server that works for all of them, if that is of interest.
+func takeTurns(ctx context.Context, what string, rounds int, lasting, warmUp time.Duration, base *postgresProcess, runners ...*runner) error {
 	for _, r := range runners {
+		r.base = base
 		if _, err := r.load(ctx, warmUp); err != nil {
 			return err
 		}
@@ -36,29 +39,34 @@ func takeTurns(ctx context.Context, what string, rounds int, lasting, warmUp tim
 	return nil
 }
 
-func (r *runner) run(ctx context.Context, lasting time.Duration) (err error) {
-	spent := r.spent
-	if spent == nil {
-		spent = func() (time.Duration, error) { return 0, nil }
-	}
-	before, err := spent()
+func (r *runner) run(ctx context.Context, lasting time.Duration) error {
+	own, used, base, err := r.times()
 	if err != nil {
 		return err
 	}
-	own := ownProcessorTime()
 	result, err := r.load(ctx, lasting)
 	if err != nil {
 		return err
 	}
-	after, err := spent()
-	r.used += after - before
-	r.own += ownProcessorTime() - own
 	r.rounds = append(r.rounds, result)
+	ownAfter, usedAfter, baseAfter, err := r.times()
+	r.own += ownAfter - own
+	r.used += usedAfter - used
+	r.baseUsed += baseAfter - base
 	return err
 }
 
-// cost is the processor time of who is measured for one request.
-func (r *runner) cost() time.Duration { return r.used / time.Duration(max(r.requests(), 1)) }
+// times are the processor times so far.
+func (r *runner) times() (own, used, base time.Duration, err error) {
+	if r.spent != nil {
+		used, err = r.spent()
+	}
+	return ownProcessorTime(), used, r.base.spent(), err
+}
+
+// cost is the processor time of who is measured for one request, baseCost that of the server for them.
+func (r *runner) cost() time.Duration     { return r.used / time.Duration(max(r.requests(), 1)) }
+func (r *runner) baseCost() time.Duration { return r.baseUsed / time.Duration(max(r.requests(), 1)) }
 
 // requests is how many there were in all rounds.
 func (r *runner) requests() (n int) {
