@@ -313,12 +313,35 @@ func TestDepositsOfFrozenAndClosedCustomers(t *testing.T) {
 			t.Error(err)
 		}
 		heir.has("USDT-TRC20", "9")
+		never := w.becomes(w.deposit(heir, "USDT-TRC20", "2", simudun.Deposit{Telling: simudun.Telling{Statuses: []int{1}}}).TradeID, wallet.Seen)
+		for range 2 {
+			if _, err := w.AssignDeposit(ctx, operator, never.ID, wallet.Assignment{Customer: fmt.Sprint(heir.id), Amount: "2"}, "seen on chain"); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := w.udun.Confirm(ctx, w.trade(never.ID), 0); err != nil {
+			t.Fatal(err)
+		}
+		w.delivered(w.trade(never.ID))
+		heir.has("USDT-TRC20", "11")
+		if h := heir.lines(); len(h) != 3 || h[0].Status != "completed" {
+			t.Errorf("history: %+v", h)
+		}
 		nobody := w.becomes(w.deposit(heir, "USDT-TRC20", "1", simudun.Deposit{Address: "TNPeeaaFB7K9cmo4uQpcU32zGK8G1NYqeL", UnknownAddress: true}).TradeID, wallet.InSuspense)
 		if _, err := w.DismissDeposit(ctx, operator, nobody.ID, "a test of the gateway"); err != nil {
 			t.Error(err)
 		}
-		w.book("USDT-TRC20", "12", "0", "0")
+		w.book("USDT-TRC20", "14", "0", "0")
 	})
+}
+
+// trade is the gateway's name of a deposit.
+func (w *gateWorld) trade(id int64) (trade string) {
+	w.t.Helper()
+	if err := w.db.QueryRow(context.Background(), `SELECT trade_id FROM deposits WHERE id = $1`, id).Scan(&trade); err != nil {
+		w.t.Fatal(err)
+	}
+	return trade
 }
 
 func second[T any](_ T, err error) error { return err }

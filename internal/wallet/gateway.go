@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -60,6 +62,7 @@ type gate struct {
 	inbound inbound.Store
 	forged  obs.Sparse
 	metrics *gateMetrics
+	shown   atomic.Pointer[time.Time] // when the metric of differences was brought up to date
 }
 
 func (o *GatewayOptions) complete() {
@@ -284,22 +287,26 @@ func (s *Service) lease() time.Duration { return s.Gateway.JobTimeout + leaseMar
 
 // RunGateway looks after deposits, withdrawals and reconciliation until ctx ends. Every replica runs it; a row is claimed by one of them.
 func (s *Service) RunGateway(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for ctx.Err() == nil {
-		for _, step := range []struct {
-			what string
-			do   func(context.Context) error
-		}{{"callbacks", s.handleAbandoned}, {"withdrawals", s.claimWithdrawals}, {"deposits", s.judgeOverdueDeposits}, {"reconciliation", s.reconcileWhenDue}} {
-			if err := step.do(ctx); err != nil && ctx.Err() == nil {
-				s.Log.WarnContext(ctx, "looking after "+step.what+" failed", "error", err)
+	var loops sync.WaitGroup
+	for what, step := range map[string]func(context.Context) error{
+		"callbacks": s.handleAbandoned, "withdrawals": s.claimWithdrawals, "deposits": s.judgeOverdueDeposits, "reconciliation": s.reconcileWhenDue,
+	} {
+		// Each by itself: reconciliation waits for the gateway, and nothing else is to wait with it.
+		loops.Go(func() {
+			tick := time.NewTicker(lookEvery)
+			defer tick.Stop()
+			for ctx.Err() == nil {
+				if err := step(ctx); err != nil && ctx.Err() == nil {
+					s.Log.WarnContext(ctx, "looking after "+what+" failed", "error", err)
+				}
+				select {
+				case <-ctx.Done():
+				case <-tick.C:
+				}
 			}
-		}
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		}
+		})
 	}
+	loops.Wait()
 }
 
 // sweepGateway removes what is kept no longer.

@@ -174,7 +174,8 @@ type Assignment struct {
 	Currency string // name of the coin; empty: as it is known
 }
 
-// AssignDeposit gives a deposit to a customer: one that is in suspense, or one whose amount an operator has found out. Assigning it to the
+// AssignDeposit gives a deposit to a customer: one that is in suspense, or one whose amount an operator has found out, also if the gateway
+// never said that it is final. Assigning it to the
 // same customer again changes nothing.
 //
 // Errors: ErrDepositNotFound, ErrDepositTransition, ErrDepositAmount, ErrDepositOwner, ErrCurrencyUnknown, those of amounts,
@@ -196,7 +197,7 @@ func (s *Service) AssignDeposit(ctx context.Context, by identity.Operator, id in
 				return d, false, err
 			}
 			d.ResolutionID = posted.ID
-		case d.State == Unbookable:
+		case d.State == Unbookable || d.State == Seen:
 			coin, known := s.byName[d.Coin]
 			if to.Currency != "" {
 				coin, known = s.byName[to.Currency]
@@ -225,7 +226,7 @@ func (s *Service) AssignDeposit(ctx context.Context, by identity.Operator, id in
 		if d.UserID != account.ID {
 			d.Entry = 0 // a line of another customer's history stays theirs
 		}
-		d.UserID, d.State, d.Reason = account.ID, Credited, ""
+		d.UserID, d.State, d.Reason, d.DueAt = account.ID, Credited, "", nil
 		return d, false, s.creditDeposit(ctx, tx, d)
 	})
 }

@@ -309,3 +309,16 @@ func (s store) addReconciliation(ctx context.Context, tx db.Tx, r Reconciliation
 		r.Coin, r.At, r.Ledger.String(), r.Gateway.String(), r.Least.String(), r.Most.String(), r.Difference.String())
 	return err
 }
+
+// differencesFound are the differences of the last comparison of each coin, in whole coins.
+func (s store) differencesFound(ctx context.Context) (map[string]string, error) {
+	found := map[string]string{}
+	rows, err := s.db.Query(ctx, `SELECT coin, difference FROM gateway_custody WHERE difference <> ''`)
+	_, err = db.Collect(rows, err, func(row db.Row) (coin string, err error) {
+		var difference string
+		err = row.Scan(&coin, &difference)
+		found[coin] = difference
+		return coin, err
+	})
+	return found, err
+}

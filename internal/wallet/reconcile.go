@@ -179,8 +179,7 @@ func (s *Service) keepReconciliation(ctx context.Context, r *Reconciliation) err
 		return s.store.addReconciliation(ctx, tx, *r)
 	})
 	if err == nil {
-		f, _ := r.Difference.Float64() // for a curve on a screen
-		s.gate.metrics.difference.WithLabelValues(r.Coin).Set(f)
+		s.gate.metrics.difference.WithLabelValues(r.Coin).Set(r.Difference.InexactFloat64()) // for a curve on a screen
 	}
 	return err
 }
@@ -190,6 +189,24 @@ func standing(before string, now decimal.Decimal) bool {
 	return before != "" && strings.HasPrefix(before, "-") == now.IsNegative()
 }
 
+// shownEvery is how often a replica looks what others have found.
+const shownEvery = time.Minute
+
+// showDifferences brings the metric up to date with what any replica has found.
+func (s *Service) showDifferences(ctx context.Context, now time.Time) error {
+	if last := s.gate.shown.Load(); last != nil && now.Sub(*last) < shownEvery {
+		return nil
+	}
+	s.gate.shown.Store(&now)
+	found, err := s.store.differencesFound(ctx)
+	for coin, text := range found {
+		if difference, err := decimal.NewFromString(text); err == nil {
+			s.gate.metrics.difference.WithLabelValues(coin).Set(difference.InexactFloat64())
+		}
+	}
+	return err
+}
+
 // reconcileWhenDue reconciles if nobody has for as long as is configured.
 func (s *Service) reconcileWhenDue(ctx context.Context) error {
 	if s.Gateway.Client == nil {
@@ -197,7 +214,7 @@ func (s *Service) reconcileWhenDue(ctx context.Context) error {
 	}
 	now := s.Clock.Now()
 	if due, err := s.store.leaseFree(ctx, leaseReconcile, now); err != nil || !due {
-		return err
+		return errors.Join(err, s.showDifferences(ctx, now))
 	}
 	mine, err := s.store.takeLease(ctx, leaseReconcile, now, now.Add(s.Gateway.ReconcileEvery))
 	if err != nil || !mine {

@@ -22,13 +22,13 @@ import (
 
 // Problems of withdrawals.
 var (
-	ErrAddressInvalid        = problem.Define("ADDRESS_INVALID", problem.Invalid)             // Chain
-	ErrAddressOwn            = problem.Define("ADDRESS_OWN", problem.Invalid)                 // the customer's own deposit address
-	ErrAddressOfCustomer     = problem.Define("ADDRESS_OF_CUSTOMER", problem.Invalid)         // another customer's: a transfer is free
-	ErrWithdrawalMinimum     = problem.Define("WITHDRAWAL_MINIMUM", problem.Invalid)          // Minimum, Currency
-	ErrWithdrawalsBlocked    = problem.Define("WITHDRAWALS_BLOCKED", problem.Forbidden)       // Until
-	ErrWithdrawalUnavailable = problem.Define("WITHDRAWAL_UNAVAILABLE", problem.Unavailable)  // the gateway does not send this coin
-	ErrWithdrawalStatus      = problem.Define("WITHDRAWAL_STATUS_UNKNOWN", problem.Malformed) // of a filter
+	ErrAddressInvalid        = problem.Define("ADDRESS_INVALID", problem.Invalid)            // Chain
+	ErrAddressOwn            = problem.Define("ADDRESS_OWN", problem.Invalid)                // the customer's own deposit address
+	ErrAddressOfCustomer     = problem.Define("ADDRESS_OF_CUSTOMER", problem.Invalid)        // another customer's: a transfer is free
+	ErrWithdrawalMinimum     = problem.Define("WITHDRAWAL_MINIMUM", problem.Invalid)         // Minimum, Currency
+	ErrWithdrawalsBlocked    = problem.Define("WITHDRAWALS_BLOCKED", problem.Forbidden)      // Until
+	ErrWithdrawalUnavailable = problem.Define("WITHDRAWAL_UNAVAILABLE", problem.Unavailable) // the gateway does not send this coin
+	ErrWithdrawalStatus      = problem.Define("WITHDRAWAL_STATUS_UNKNOWN", problem.Invalid)  // of a filter
 )
 
 // Kinds of the ledger's transactions about withdrawals; the reference is the business id. Paying and releasing share a kind, so that the
@@ -376,8 +376,8 @@ func (s *Service) beginOrder(ctx context.Context, id int64) (order *Withdrawal, 
 			_, err = s.step(ctx, tx, w, WithdrawalEvent{Kind: CustomerBarred, At: now, Detail: barred})
 			return err
 		}
-		if w.OrderedAt != nil && now.Sub(*w.OrderedAt) >= unansweredFor && w.State == Sending {
-			if w, err = s.step(ctx, tx, w, WithdrawalEvent{Kind: Overdue, At: now, Detail: "the gateway does not answer"}); err != nil {
+		if w.OrderedAt != nil && now.Sub(*w.OrderedAt) >= unansweredFor {
+			if w, err = s.step(ctx, tx, w, WithdrawalEvent{Kind: Overdue, At: now, Detail: "the gateway does not answer, or cannot be reached"}); err != nil {
 				return err
 			}
 		}

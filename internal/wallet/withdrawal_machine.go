@@ -110,7 +110,7 @@ const (
 	TellRefused       WithdrawalEffect = "withdrawal_refused"
 	TellFailed        WithdrawalEffect = "withdrawal_failed"
 	CaseApproval      WithdrawalEffect = "wallet_withdrawal_approval"      // waits for an operator
-	CaseUnanswered    WithdrawalEffect = "wallet_withdrawal_unanswered"    // ordered, and the answers do not tell whether it is there
+	CaseUnanswered    WithdrawalEffect = "wallet_withdrawal_unanswered"    // cannot be ordered, or the answers do not tell whether it is there
 	CaseSilent        WithdrawalEffect = "wallet_withdrawal_silent"        // the gateway has it and says nothing
 	CaseHash          WithdrawalEffect = "wallet_withdrawal_failed_hash"   // failed, and yet with a transaction on chain
 	CaseContradiction WithdrawalEffect = "wallet_withdrawal_contradiction" // what the gateway says does not fit what was done
@@ -190,7 +190,7 @@ func decideWithdrawal(w Withdrawal, e WithdrawalEvent) (Withdrawal, []Withdrawal
 		}
 	case Overdue:
 		switch w.State {
-		case Sending:
+		case Approved, Sending:
 			return w, []WithdrawalEffect{CaseUnanswered}
 		case Ordered, Processing:
 			return w, []WithdrawalEffect{CaseSilent}

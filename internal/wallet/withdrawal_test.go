@@ -165,7 +165,7 @@ func TestWithdrawalIsPaid(t *testing.T) {
 				t.Errorf("%q: %+v", query, list)
 			}
 		}
-		if r := c.w.call(http.MethodGet, "/wallet/withdrawals?status=lost", c.access, nil); r.status != http.StatusUnprocessableEntity {
+		if r := c.w.call(http.MethodGet, "/wallet/withdrawals?status=lost", c.access, nil); r.status != http.StatusBadRequest {
 			t.Errorf("an unknown status: %d", r.status)
 		}
 		stranger := w.customer()
@@ -776,4 +776,22 @@ func TestContradictingCallbacks(t *testing.T) {
 			t.Errorf("cases %v", got)
 		}
 	}, withFee)
+}
+
+// Ordered with auto-pay, small amounts are paid without anybody's click; larger ones wait for the gateway's review all the same.
+func TestAutoPay(t *testing.T) {
+	t.Parallel()
+	lite(t, func(t *testing.T, w *gateWorld) {
+		c := w.customer()
+		w.fund(c, "USDT-TRC20", "2000")
+		small, large := c.withdraw("USDT-TRC20", "20", out), c.withdraw("USDT-TRC20", "1500", out)
+		w.is(large, wallet.Ordered)
+		w.is(small, wallet.Processing)
+		w.clock.Advance(2 * time.Second)
+		w.is(small, wallet.Completed)
+		if f := w.is(large, wallet.Ordered); f.Said > udun.StatusWaiting {
+			t.Errorf("the gateway says %s", f.Said)
+		}
+		c.kept("USDT-TRC20", "480", "1500")
+	}, func(_ *world, o *wallet.Options) { o.Gateway.AutoPay, o.Gateway.AutomaticLimit = true, 5000*usdt })
 }
