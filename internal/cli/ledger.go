@@ -132,7 +132,7 @@ func (c ledgerAccountCommand) Run(ctx context.Context, p Program) error {
 }
 
 type ledgerTransactionCommand struct {
-	Which string `arg:"" name:"transaction" help:"Its number, or its kind and reference with a slash between, such as deposit/udun:1234."`
+	Which string `arg:"" name:"transaction" help:"Its number, or its kind and reference with a slash between, such as deposit/998006370676506624."`
 	output
 }
 

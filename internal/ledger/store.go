@@ -306,15 +306,14 @@ func writeSQLite(ctx context.Context, tx db.Tx, posted []*Proposal, standings []
 	if _, err := insert(ctx, tx, &postingRows, legs); err != nil {
 		return err
 	}
+	moved := make([]any, 0, 4*len(standings))
 	for _, s := range standings {
-		if !s.moved {
-			continue
-		}
-		if _, err := tx.Exec(ctx, `UPDATE ledger_accounts SET balance = $1, postings = $2, posted_at = $3 WHERE id = $4`, s.balance, s.postings, s.at, s.id); err != nil {
-			return err
+		if s.moved {
+			moved = append(moved, s.id, s.balance, s.postings, s.at)
 		}
 	}
-	return nil
+	_, err := insert(ctx, tx, &balanceRows, moved)
+	return err
 }
 
 // rowsOf is a statement that inserts several rows: SQLite takes longer to be asked than to insert one. The sizes are few, so that each
@@ -337,6 +336,7 @@ func rowsInto(head string, columns int, tail string) (r rowsOf) {
 
 var (
 	transactionRows = rowsInto(`INSERT INTO ledger_transactions (id, kind, reference, description, metadata, reverses, posted_at)`, 7, ` ON CONFLICT (kind, reference) DO NOTHING`)
+	balanceRows     = rowsInto(`WITH u (id, balance, postings, posted_at) AS (`, 4, `) UPDATE ledger_accounts SET balance = u.balance, postings = u.postings, posted_at = u.posted_at FROM u WHERE ledger_accounts.id = u.id`)
 	postingRows     = rowsInto(`INSERT INTO ledger_postings (account_id, sequence, transaction_id, amount, balance_after)`, 5, ``)
 )
 
