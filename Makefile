@@ -12,9 +12,8 @@ test: ## all tests on both database engines (installs what they need on Debian a
 bench: ## measure, and print the figures of docs/performance.md
 	go run ./bench
 
-soak: ## repeat the tests of faults and races until DURATION is over, default 30m
-	@end=$$(( $$(date +%s) + $$(echo "$${DURATION:-30m}" | sed 's/h$$/*3600/; s/m$$/*60/; s/s$$//') )); \
-	while [ $$(date +%s) -lt $$end ]; do ./test -count=1 ./internal/... || exit 1; done
+soak: ## all tests, those of random programs, faults, races and kills for DURATION each, default 10m
+	CCP_TEST_SOAK=$${DURATION:-10m} ./test -count=1 -timeout 24h ./internal/...
 
 docs: ## write the generated pages anew: configuration and OpenAPI
 	go test -count=1 ./internal/app -run TestConfigurationPageIsCurrent -update

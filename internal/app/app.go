@@ -252,7 +252,8 @@ func (a *App) Close() error { return a.close(context.Background()) }
 func (a *App) publicServer() *http.Server {
 	limit := a.Config.HTTP.RequestTimeout
 	return &http.Server{
-		Handler: a.API.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: limit, WriteTimeout: limit + 10*time.Second,
+		// The time for reading must not end with that for the request: the server would take the caller for gone.
+		Handler: a.API.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: limit + 10*time.Second, WriteTimeout: limit + 10*time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 }

@@ -34,6 +34,9 @@ func TestKill(t *testing.T) {
 			if testing.Short() {
 				kills = c.some
 			}
+			if d := soak(); d > 0 {
+				kills = max(200, int(d/time.Second)) // one takes about that long
+			}
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			// Customers who are declined go on and on here, within minutes.
