@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"index/suffixarray"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -30,6 +31,7 @@ import (
 	"github.com/comecomepay/comecomepay/internal/app"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/sandbox/fault"
+	"github.com/comecomepay/comecomepay/internal/sandbox/udun"
 )
 
 // What customers entrust to the program, and what the program is configured with, is known here. It is pushed through every route,
@@ -44,11 +46,13 @@ func TestNothingLeaks(t *testing.T) {
 			t.Parallel()
 			collector := newCollector(t)
 			in := install(t, c.engine, 1, "CCP_KYC_CHANNEL="+c.channel, "CCP_LOG_LEVEL=DEBUG", "CCP_TRUSTED_PROXIES=127.0.0.0/8",
-				"CCP_OTEL_ENDPOINT="+collector.url, "CCP_OTEL_SAMPLE_RATIO=1", "CCP_POKEPAY_TIMEOUT=1s", "CCP_DIDIT_TIMEOUT=1s")
+				"CCP_OTEL_ENDPOINT="+collector.url, "CCP_OTEL_SAMPLE_RATIO=1", "CCP_POKEPAY_TIMEOUT=1s", "CCP_DIDIT_TIMEOUT=1s", "CCP_UDUN_TIMEOUT=1s")
 			in.serve()
 			l := &leak{installation: in}
 			l.configuration()
 			l.accounts()
+			l.credentials()
+			l.payments()
 			l.verifications(c.channel)
 			l.providers()
 			metrics, err := in.send("GET", in.replicas[0].opsURL()+"/metrics", nil, nil)
@@ -243,6 +247,7 @@ func (l *leak) configuration() {
 		"the hash key": c.Keys.HashKey.Reveal(), "the password at PokePay": c.PokePay.Password.Reveal(), "the key of callbacks": c.PokePay.CallbackKey.Reveal(),
 		"the secret of callbacks": c.PokePay.CallbackSecret.Reveal(), "the key at Didit": c.Didit.APIKey.Reveal(), "the secret of webhooks": c.Didit.WebhookSecrets[0].Reveal(),
 		"the key of tokens": c.Keys.TokenKeys[0].Secret.Reveal(), "the data keyset": c.Keys.DataKeyset.Reveal(),
+		"the key at the crypto gateway": c.Udun.APIKey.Reveal(), "the key of its callbacks": c.Udun.CallbackKey.Reveal(), "the secret of short messages": c.SMS.Secret.Reveal(),
 	} {
 		l.secret(what, text)
 	}
@@ -439,6 +444,137 @@ func (l *leak) accounts() {
 	l.ask(gone, "POST", "/auth/login", object{"email": gone.email, "password": gone.password})
 }
 
+// pin is a transaction password.
+func (l *leak) pin() string {
+	for {
+		pin := fmt.Sprintf("%06d", mathrand.IntN(1_000_000))
+		if !strings.Contains("01234567890123456789 09876543210987654321", pin) {
+			l.codes = append(l.codes, pin)
+			return pin
+		}
+	}
+}
+
+// payer is a customer who has a transaction password, after everything that can go wrong with one.
+func (l *leak) payer() (c *customer, pin string) {
+	c, pin = l.join(), l.pin()
+	const request, complete = "/user/transaction-password/request", "/user/transaction-password/complete"
+	l.refused(c, "POST", request, object{"transaction_password": pin, "confirm_transaction_password": l.pin()}, http.StatusBadRequest)
+	l.refused(c, "POST", request, object{"transaction_password": l.fresh("no transaction password", "pin-"), "confirm_transaction_password": pin}, http.StatusBadRequest)
+	l.refused(c, "POST", request, object{"transaction_password": []string{pin}, "confirm_transaction_password": pin}, http.StatusUnprocessableEntity)
+	asked := l.ask(c, "POST", request, object{"transaction_password": pin, "confirm_transaction_password": pin})
+	token, code := l.secret("a temp_hash", asked.field("temp_hash")), l.code(c)
+	l.refused(c, "POST", complete, object{"otp_code": l.wrongCode(code), "temp_hash": token}, http.StatusBadRequest)
+	l.refused(c, "POST", complete, object{"otp_code": code, "temp_hash": l.fresh("no temp_hash", "hash-")}, http.StatusBadRequest)
+	if a := l.ask(c, "POST", complete, object{"otp_code": code, "temp_hash": token}); !a.ok() {
+		l.t.Error(a)
+	}
+	return c, pin
+}
+
+// credentials changes what somebody signs in and is reached with.
+func (l *leak) credentials() {
+	c, _ := l.payer()
+	phone := "+8529" + strconv.Itoa(1_000_000+mathrand.IntN(9_000_000))
+	l.secret("a new phone number", phone)
+	if a := l.ask(c, "POST", "/user/change-phone/request", object{"new_phone": phone}); !a.ok() {
+		l.t.Fatal(a)
+	}
+	sms := ""
+	eventually(l.t, 30*time.Second, func() error {
+		list, err := l.simulators.Inbox().Messages(l.t.Context(), phone)
+		if err != nil || len(list) == 0 {
+			return fmt.Errorf("%d short messages: %v", len(list), err)
+		}
+		if match := codeInMail.FindStringSubmatch(list[0].Text); match != nil {
+			sms = match[1]
+		}
+		return nil
+	})
+	if sms == "" {
+		l.t.Fatal("no code by SMS")
+	}
+	l.codes = append(l.codes, sms)
+	l.refused(c, "POST", "/user/change-phone/verify-new", object{"new_phone": phone, "otp_code": l.wrongCode(sms)}, http.StatusBadRequest)
+	l.refused(c, "POST", "/user/change-phone/verify-new", object{"new_phone": l.fresh("no phone", "+phone-"), "otp_code": sms}, http.StatusBadRequest)
+	if a := l.ask(c, "POST", "/user/change-phone/verify-new", object{"new_phone": phone, "otp_code": sms}); !a.ok() {
+		l.t.Error(a)
+	}
+	if a := l.ask(c, "POST", "/user/change-phone/complete", object{"new_phone": phone, "email_otp": l.code(c)}); !a.ok() {
+		l.t.Error(a)
+	}
+	l.refused(c, "POST", "/user/change-password", object{"old_password": l.fresh("a wrong password", "Wrong!1"), "new_password": l.fresh("a password", "Other!1"), "confirm_password": "x"}, http.StatusBadRequest)
+	l.refused(c, "POST", "/user/change-email/request", object{"new_email": l.fresh("no address", "no-address-")}, http.StatusBadRequest)
+	after := "canary.new." + strings.ToLower(rand.Text()) + "@example.com"
+	l.secret("a new address", after)
+	if a := l.ask(c, "POST", "/user/change-email/request", object{"new_email": after}); !a.ok() {
+		l.t.Error(a)
+	}
+	there := l.newCustomer()
+	there.email = after
+	l.code(there)
+}
+
+// payments receives, transfers and withdraws, with a gateway that fails in every way.
+func (l *leak) payments() {
+	const coin = "USDT-TRC20"
+	c, pin := l.payer()
+	friend := l.join()
+	address := ""
+	l.soon(func() error {
+		wallet, _ := l.ask(c, "GET", "/wallet/", nil).body["wallet"].(object)
+		balances, _ := wallet["balances"].([]any)
+		for _, b := range balances {
+			if b := b.(object); b["currency"] == coin {
+				address, _ = b["address"].(string)
+			}
+		}
+		if address == "" {
+			return fmt.Errorf("no address: %v", wallet)
+		}
+		return nil
+	})
+	if _, err := l.simulators.Udun().Deposit(l.t.Context(), udun.Deposit{Address: address, Coin: coin, Amount: "900"}); err != nil {
+		l.t.Fatal(err)
+	}
+	// Both customers read it; nobody else does.
+	description := "for-" + rand.Text()
+	l.except("what a transfer is for", description, elsewhere)
+	transfer := func(amount, pin string) object {
+		return object{"amount": json.Number(amount), "currency": coin, "recipient_uid": friend.id, "description": description, "transaction_password": pin}
+	}
+	l.soon(func() error {
+		if a := l.ask(c, "POST", "/wallet/transfer-by-uid", transfer("1", pin)); !a.ok() {
+			return fmt.Errorf("transfer: %v", a)
+		}
+		return nil
+	})
+	l.refused(c, "POST", "/wallet/transfer-by-uid", transfer("1e9", pin), http.StatusBadRequest)
+	l.refused(c, "POST", "/wallet/transfer-by-uid", transfer("1", l.fresh("no transaction password", "pin-")), http.StatusBadRequest)
+	l.ask(c, "POST", "/wallet/transfer-by-uid", `{"transaction_password":"`+pin)
+	l.ask(c, "GET", "/wallet/unified-transactions?type="+l.fresh("no type", "type-")+"&page=1", nil)
+	for _, kind := range []fault.Kind{fault.ActThenTimeout, fault.HTTP500, fault.HTML502, fault.RefuseInit, fault.OddNumbers} {
+		rule := fault.Rule{Provider: "udun", Operation: "withdraw", Kind: kind, Count: 2}
+		if kind == fault.RefuseInit {
+			rule.Message = "refused: " + rand.Text()
+			l.except("the gateway's refusal", rule.Message, elsewhere)
+		}
+		if err := l.simulators.Faults().Add(rule); err != nil {
+			l.t.Fatal(err)
+		}
+		body := object{"amount": json.Number("20." + strconv.Itoa(1+len(l.secrets))), "currency": coin, "address": outside, "network": "TRC20"}
+		if a := l.ask(c, "POST", "/wallet/withdrawal", body); !a.ok() {
+			l.t.Errorf("withdrawal: %v", a)
+		}
+		l.advance(time.Minute)
+	}
+	l.simulators.Faults().Clear()
+	for range 5 { // until it is locked
+		l.ask(c, "POST", "/wallet/transfer-by-uid", transfer("1", l.pin()))
+	}
+	l.refused(c, "POST", "/wallet/transfer-by-uid", transfer("1", pin), http.StatusTooManyRequests)
+}
+
 // application is a form all of whose texts are secret.
 func (l *leak) application(c *customer) object {
 	name := func() string { // letters only
@@ -569,6 +705,16 @@ func (l *leak) providers() {
 			l.t.Errorf("callback: %v", a)
 		}
 		l.asking(c, "POST", "/api/v1/pokepay/callback/"+key+"/", http.Header{"X-Sandbox-Signature": {"00"}, "X-Sandbox-Timestamp": {"1"}}, `{"broken":"`+l.fresh("a broken callback", "call-"))
+	}
+	for _, key := range []string{l.fresh("a wrong key of callbacks", "key-"), settings.Udun.CallbackKey.Reveal()} {
+		for _, form := range []string{
+			url.Values{"timestamp": {"1700000000000"}, "nonce": {"ABCDEF"}, "sign": {strings.Repeat("0", 32)}, "body": {`{"address":"` + l.fresh("an address in a callback", "T") + `"}`}}.Encode(),
+			`{"broken":"` + l.fresh("a broken callback", "call-"),
+		} {
+			if a := l.asking(c, "POST", "/yudun/callback/"+key, http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, form); a.ok() {
+				l.t.Errorf("callback: %v", a)
+			}
+		}
 	}
 }
 
