@@ -57,13 +57,16 @@ func newPgbench(ctx context.Context, d dataset, dir string) (p *pgbench, err err
 
 // among is a runner: so many clients transfer among so many accounts, each as fast as it is answered.
 func (p *pgbench) among(clients, accounts int) *runner {
-	return &runner{load: func(ctx context.Context, lasting time.Duration) (round, error) {
-		return p.load(ctx, clients, accounts, lasting)
-	}}
+	return &runner{
+		load: func(ctx context.Context, lasting time.Duration) (round, error) {
+			return p.load(ctx, clients, accounts, lasting)
+		},
+		spent: func() (time.Duration, error) { return p.used, nil },
+	}
 }
 
-// load runs pgbench once. Rate and latencies are pgbench's own;
-// of many clients it writes down every tenth latency, of a single one each.
+// load runs pgbench once. Rate and latencies are pgbench's own: of many clients it writes down every tenth latency, of a single one
+// each.
 func (p *pgbench) load(ctx context.Context, clients, accounts int, lasting time.Duration) (r round, err error) {
 	logs, err := os.MkdirTemp(p.dir, "pgbench")
 	if err != nil {
