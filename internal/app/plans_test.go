@@ -27,6 +27,8 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/db/dbtest"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
 	"github.com/comecomepay/comecomepay/internal/sandbox"
+	"github.com/comecomepay/comecomepay/internal/sandbox/udun"
+	"github.com/comecomepay/comecomepay/internal/wallet"
 )
 
 // openCases begins the names of indexes that hold nothing but what an operator has to look at. To read these from end to end is fine.
@@ -98,7 +100,8 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 			}
 			for _, part := range append(together, "kyc_records r WHERE r.user_id = $1", "UPDATE operator_cases SET closed_at", "WHERE is_open = 1 AND id > $1 ORDER BY", "is_open = 1 AND id > $1 AND kind IN (", "closed_at = $2, is_open = NULL WHERE id = $1", "r.status IN (",
 				"next_poll_at <= $1", "LEFT JOIN wallet_history_pages", "number > $2 AND number <= $3", "SELECT COUNT(*) FROM wallet_entries",
-				"LEFT JOIN wallet_addresses", "DELETE FROM wallet_history_pages", "DELETE FROM sessions", "DELETE FROM inbound_messages", "DELETE FROM guess_counters", "DELETE FROM rate_windows", "DELETE FROM idempotency_keys") {
+				"LEFT JOIN wallet_addresses", "outcome = 'received' AND received_at > $2", "INTO deposits", "FROM deposits WHERE trade_id = $1", "INTO withdrawals", "FROM withdrawals WHERE business_id = $1",
+				"DELETE FROM reconciliations", "DELETE FROM wallet_history_pages", "DELETE FROM sessions", "DELETE FROM inbound_messages", "DELETE FROM guess_counters", "DELETE FROM rate_windows", "DELETE FROM idempotency_keys") {
 				found := false
 				for statement := range seen {
 					found = found || strings.Contains(statement, part)
@@ -235,6 +238,106 @@ func payments(t *testing.T, s *Sandbox, call func(method, path string, body any)
 		"/yudun/coins", "/yudun/addresses", "/yudun/transactions"} {
 		call("GET", path, nil)
 	}
+}
+
+// chain lets coins come in and go out, with all that operators and the gateway's staff can do about them.
+func chain(ctx context.Context, t *testing.T, s *Sandbox, call func(method, path string, body any) object, until func(what string, done func() bool)) {
+	t.Helper()
+	const coin, outside, other = "USDT-TRC20", "TQn9Y2khEsLJW1ChVWFMSMeRDow5KcbLSE", "TWd4WrZ9wn84f5x1hZhL4DHvk738ns5jwb"
+	gate, operator := s.Simulators.Udun(), identity.Operator{Name: "tester"}
+	try := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	own, err := db.Open(t.Context(), s.Config.Database.URL, db.Options{MaxConns: 1}) // whose statements are not looked at
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	count := func(query string) (n int) {
+		t.Helper()
+		try(own.QueryRow(t.Context(), query).Scan(&n))
+		return n
+	}
+	address := ""
+	until("an address", func() bool {
+		for _, b := range call("GET", "/wallet/", nil)["wallet"].(object)["balances"].([]any) {
+			if b := b.(object); b["currency"] == coin {
+				address = b["address"].(string)
+			}
+		}
+		return address != ""
+	})
+	for _, d := range []udun.Deposit{
+		{Address: address, Amount: "900"}, {Address: address, Amount: "901", Confirmations: 1000}, {Address: address, Amount: "902", Telling: udun.Telling{Duplicates: 2, Statuses: []int{3, 1, 4}}},
+		{Address: other, Amount: "5", UnknownAddress: true}, {Address: other, Amount: "6", UnknownAddress: true},
+	} {
+		d.Coin = coin
+		_, err := gate.Deposit(t.Context(), d)
+		try(err)
+	}
+	until("deposits", func() bool {
+		return count(`SELECT COUNT(*) FROM deposits WHERE state = 'credited'`) == 2 && count(`SELECT COUNT(*) FROM deposits WHERE state = 'suspense'`) == 2
+	})
+	me := int64(call("GET", "/user/profile", nil)["user"].(object)["id"].(float64))
+	waiting, err := s.Wallet.ListDeposits(ctx, wallet.DepositFilter{Limit: 10})
+	try(err)
+	_, err = s.Wallet.ListDeposits(ctx, wallet.DepositFilter{Limit: 10, Customer: strconv.FormatInt(me, 10)})
+	try(err)
+	for i, d := range waiting {
+		switch {
+		case d.State != wallet.InSuspense:
+		case i%2 == 0:
+			_, err = s.Wallet.AssignDeposit(ctx, operator, d.ID, wallet.Assignment{Customer: strconv.FormatInt(me, 10)}, "a test")
+			try(err)
+		default:
+			_, err = s.Wallet.DismissDeposit(ctx, operator, d.ID, "a test")
+			try(err)
+		}
+	}
+
+	_, err = s.Identity.UnblockWithdrawals(ctx, operator, strconv.FormatInt(me, 10), "a test")
+	try(err)
+	for _, amount := range []string{"20", "30", "40", "600", "601"} {
+		call("POST", "/wallet/withdrawal", object{"amount": json.Number(amount), "currency": coin, "address": outside, "network": "TRC20"})
+	}
+	review, err := s.Wallet.ListWithdrawals(ctx, wallet.WithdrawalFilter{States: []wallet.WithdrawalState{wallet.InReview}, Limit: 10})
+	try(err)
+	for i, w := range review {
+		_, err = s.Wallet.ShowWithdrawal(ctx, w.ID)
+		try(err)
+		if i == 0 {
+			_, err = s.Wallet.ApproveWithdrawal(ctx, operator, w.ID, "a test")
+		} else {
+			_, err = s.Wallet.RefuseWithdrawal(ctx, operator, w.ID, "a test")
+		}
+		try(err)
+	}
+	until("orders", func() bool { return count(`SELECT COUNT(*) FROM withdrawals WHERE state = 'sent'`) == 4 })
+	ordered, err := s.Wallet.ListWithdrawals(ctx, wallet.WithdrawalFilter{Limit: 10})
+	try(err)
+	for i, w := range ordered {
+		if i == 0 {
+			_, err = s.Wallet.SettleWithdrawal(ctx, operator, w.ID, false, "a test")
+		} else {
+			_, err = gate.Decide(t.Context(), udun.Key{BusinessID: w.BusinessID}, []string{udun.Succeeded, udun.Refused, udun.Failed}[i%3], udun.Telling{})
+		}
+		try(err)
+	}
+	until("ends", func() bool { return count(`SELECT COUNT(*) FROM withdrawals WHERE ended_at IS NULL`) == 0 })
+	_, err = s.Wallet.ListWithdrawals(ctx, wallet.WithdrawalFilter{Limit: 10, Customer: strconv.FormatInt(me, 10)})
+	try(err)
+	for _, path := range []string{"/wallet/withdrawals", "/wallet/withdrawals?status=completed&page=2&limit=1", "/wallet/unified-transactions?page_size=3", "/yudun/transactions"} {
+		call("GET", path, nil)
+	}
+	for range 2 {
+		_, err = s.Wallet.Reconcile(ctx)
+		try(err)
+	}
+	// Looked at from time to time.
+	until("abandoned calls", func() bool { return count(`SELECT COUNT(*) FROM inbound_messages WHERE outcome = 'received'`) == 0 })
 }
 
 // sign signs another customer up and gives their id.
@@ -386,6 +489,7 @@ func life(ctx context.Context, t *testing.T, s *Sandbox) {
 	call("GET", "/didit/get-user-kyc/"+email, nil)
 
 	payments(t, s, call, code)
+	chain(ctx, t, s, call, until)
 
 	operator := identity.Operator{Name: "tester"}
 	try := func(err error) {
