@@ -139,7 +139,7 @@ func TestDoctorOnAnEmptyEnvironment(t *testing.T) {
 		got[f.Check] = f.State
 	}
 	want := map[string]string{"settings": stateOK, "complete": stateProblem, "secrets": stateOK, "database": stateProblem,
-		"pokepay": stateSkipped, "didit": stateSkipped, "mail": stateSkipped}
+		"pokepay": stateSkipped, "didit": stateSkipped, "udun": stateSkipped, "mail": stateSkipped}
 	if diff := cmp.Diff(want, got); diff != "" || code != exitFailed {
 		t.Errorf("exit %d (-want +got):\n%s", code, diff)
 	}

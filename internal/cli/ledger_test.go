@@ -31,7 +31,7 @@ func TestLedgerCommands(t *testing.T) {
 	defer d.Close()
 	l := ledger.New(ledger.Options{DB: d, Clock: clock.NewFixed(time.Date(2026, 8, 1, 9, 0, 0, 0, time.UTC))})
 	for i := range 3 {
-		if _, err := l.Submit(t.Context(), ledger.Move("deposit", fmt.Sprint("d", i), ledger.CustodyOf("BTC"), ledger.AvailableOf(42, "BTC"), 7)); err != nil {
+		if _, err := l.Submit(t.Context(), ledger.Move("opening", fmt.Sprint("d", i), ledger.CustodyOf("BTC"), ledger.AvailableOf(42, "BTC"), 7)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -48,9 +48,9 @@ func TestLedgerCommands(t *testing.T) {
 	try(exitDone, "more: --after 2", "ledger", "show", "account", "custody:BTC", "--limit", "2")
 	try(exitDone, `"balance": 0`, "ledger", "show", "account", "custody:BTC", "--at", "2026-08-01T08:00:00Z", "--json")
 	try(exitDone, "21", "ledger", "show", "account", "user:42:available:BTC", "--at", "2026-08-01T09:00:00Z")
-	try(exitDone, "deposit/d1", "ledger", "show", "transaction", "2")
-	try(exitDone, `"id": 3`, "ledger", "show", "transaction", "deposit/d2", "--json")
-	try(exitFailed, "no such transaction", "ledger", "show", "transaction", "deposit/d3")
+	try(exitDone, "opening/d1", "ledger", "show", "transaction", "2")
+	try(exitDone, `"id": 3`, "ledger", "show", "transaction", "opening/d2", "--json")
+	try(exitFailed, "no such transaction", "ledger", "show", "transaction", "opening/d3")
 	try(exitFailed, "not an account", "ledger", "show", "account", "user:BTC")
 
 	if _, err := d.Exec(t.Context(), `UPDATE ledger_postings SET amount = 8`); err == nil || !strings.Contains(err.Error(), "stays as it is") {
