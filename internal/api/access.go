@@ -1,14 +1,11 @@
 package api
 
 import (
-	"context"
 	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 )
-
-type callerKey struct{}
 
 // authenticate lets the right callers through. A public operation does not look at the token at all.
 func (a *API) authenticate(access Access) func(huma.Context, func(huma.Context)) {
@@ -35,7 +32,8 @@ func (a *API) authenticate(access Access) func(huma.Context, func(huma.Context))
 			a.rejectOperation(ctx, ErrTooManyRequests.After(wait))
 			return
 		}
-		next(huma.WithContext(ctx, context.WithValue(withCustomer, callerKey{}, caller)))
+		requestFrom(withCustomer).caller = caller
+		next(huma.WithContext(ctx, withCustomer))
 	}
 }
 

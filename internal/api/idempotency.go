@@ -45,10 +45,9 @@ func (a *API) idempotent(ctx huma.Context, next func(huma.Context)) {
 		a.rejectOperation(ctx, unreadable(err))
 		return
 	}
-	caller, _ := ctx.Context().Value(callerKey{}).(string)
 	url := ctx.URL()
 	entry := idempotencyEntry{
-		key:     a.Vault.Hash("idempotency-key", caller, key),
+		key:     a.Vault.Hash("idempotency-key", requestFrom(ctx.Context()).caller, key),
 		request: a.Vault.Hash("idempotency-request", ctx.Method(), url.Path, url.RawQuery, string(body)),
 	}
 	stored, err := a.claimKey(ctx.Context(), entry)

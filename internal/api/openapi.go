@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/comecomepay/comecomepay/internal/platform/flatjson"
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
 	"github.com/comecomepay/comecomepay/internal/platform/problem"
 )
@@ -36,6 +38,12 @@ func configuration(version string) huma.Config {
 	c.AllowAdditionalPropertiesByDefault = true
 	c.CreateHooks = nil // no $schema links in answers: the app's models are strict
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
+	// A body is read twice: without types, to be held against the schema, and into the type.
+	c.Formats = maps.Clone(c.Formats)
+	for name, format := range c.Formats {
+		format.Unmarshal = flatjson.Unmarshal
+		c.Formats[name] = format
+	}
 	return c
 }
 

@@ -2,10 +2,11 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -28,6 +29,7 @@ type request struct {
 	locale  i18n.Locale
 	address netip.Addr
 	agent   string
+	caller  string // as TokenCheck names them, once it has
 	http    *http.Request
 }
 
@@ -115,8 +117,8 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	if a.crossOrigin(out, r) {
 		return
 	}
-	_, pattern := a.mux.Handler(r)
-	if wait := a.addressWait(info.address, pattern); wait > 0 {
+	handler, pattern := a.mux.Handler(r)
+	if wait := a.addressWait(info.address, pattern, start); wait > 0 {
 		a.reject(out, r, ErrTooManyRequests.After(wait))
 		return
 	}
@@ -132,18 +134,23 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		a.reject(out, r, malformed("path and query must be UTF-8 without NUL"))
 		return
 	}
-	a.mux.ServeHTTP(out, r)
+	if strings.Contains(pattern, "{") {
+		a.mux.ServeHTTP(out, r) // finds it once more, and with it the values of the path
+		return
+	}
+	r.Pattern = pattern
+	handler.ServeHTTP(out, r)
 }
 
 // addressWait is how long the address has to wait before it may call the route, before anything of the request is read.
-func (a *API) addressWait(addr netip.Addr, pattern string) time.Duration {
+func (a *API) addressWait(addr netip.Addr, pattern string, now time.Time) time.Duration {
 	switch {
 	case a.SpareLoopback && addr.IsLoopback(), a.unlimited[pattern]:
 		return 0
 	case a.providers[pattern]:
-		return a.forgeries.wait(line(addr), time.Now())
+		return a.forgeries.wait(line(addr), now)
 	}
-	return a.byAddress.wait(line(addr), time.Now())
+	return a.byAddress.wait(line(addr), now)
 }
 
 // line is whom an address stands for in limits. One customer's line is a /64: its owner may use any address in it.
@@ -285,7 +292,8 @@ func requestID(r *http.Request) string {
 		return id
 	}
 	var b [12]byte
-	_, _ = rand.Read(b[:])
+	binary.NativeEndian.PutUint64(b[:], rand.Uint64()) // it is a name and no secret: two must not be equal
+	binary.NativeEndian.PutUint32(b[8:], rand.Uint32())
 	return hex.EncodeToString(b[:])
 }
 
