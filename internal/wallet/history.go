@@ -147,5 +147,8 @@ func parseDays(start, end string) (from, until time.Time, err error) {
 	if until, err = parseDay(end); err != nil || end == "" {
 		return from, until, err
 	}
-	return from, until.AddDate(0, 0, 1), nil
+	if until = until.AddDate(0, 0, 1); until.Year() > 9999 {
+		until = time.Time{} // the last day that can be written: no end
+	}
+	return from, until, nil
 }

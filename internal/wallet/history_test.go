@@ -148,6 +148,7 @@ func TestHistoryParameters(t *testing.T) {
 			"?start_date=2026-02-28":        {4, 3, 2},
 			"?start_date=2026-03-01":        {4, 2},
 			"?end_date=2026-02-28":          {3, 1},
+			"?end_date=9999-12-31":          {4, 3, 2, 1},
 			"?start_date=2026-02-28&end_date=2026-02-28&type=deposit": {3},
 			"?start_date=2026-03-02&end_date=2026-03-01":              {},
 			"?type=withdraw&page_size=1&page=2":                       {2},
