@@ -320,7 +320,12 @@ func chain(ctx context.Context, t *testing.T, s *Sandbox, call func(method, path
 	try(err)
 	for i, w := range ordered {
 		if i == 0 {
-			_, err = s.Wallet.SettleWithdrawal(ctx, operator, w.ID, false, "a test")
+			until("a settlement", func() bool { // callbacks may still come in
+				file, err := s.Wallet.ShowWithdrawal(ctx, w.ID)
+				try(err)
+				_, err = s.Wallet.SettleWithdrawal(ctx, operator, w.ID, file.Version, false, "a test")
+				return err == nil
+			})
 		} else {
 			_, err = gate.Decide(t.Context(), udun.Key{BusinessID: w.BusinessID}, []string{udun.Succeeded, udun.Refused, udun.Failed}[i%3], udun.Telling{})
 		}

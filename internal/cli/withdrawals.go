@@ -68,7 +68,7 @@ func (c withdrawalShowCommand) Run(ctx context.Context, p Program) error {
 		}
 		return c.print(p, file, func(w *tabwriter.Writer) {
 			printWithdrawals(w, file.Withdrawal)
-			fmt.Fprintf(w, "\nbusiness id %s, trade %s, transaction on chain %s\n\n", file.BusinessID, orDash(file.TradeID), orDash(file.TxID))
+			fmt.Fprintf(w, "\nversion %d, business id %s, trade %s, transaction on chain %s\n\n", file.Version, file.BusinessID, orDash(file.TradeID), orDash(file.TxID))
 			fmt.Fprintln(w, "AT\tEVENT\tSTATE\tBY\tDETAIL")
 			for _, x := range file.Steps {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", moment(x.At), x.Event, x.State, orDash(x.Actor), x.Detail)
@@ -125,12 +125,13 @@ func (c withdrawalRefuseCommand) Run(ctx context.Context, p Program) error {
 
 type withdrawalSettleCommand struct {
 	decidesWithdrawal
+	Version int64  `help:"Version that withdrawal show printed before you looked at the gateway. If an order has been placed since, look again." required:""`
 	Outcome string `help:"What came of it: succeeded (the coins left) or failed (they did not and will not: the customer gets them back)." enum:"succeeded,failed" required:""`
 }
 
 // Run settles a withdrawal.
 func (c withdrawalSettleCommand) Run(ctx context.Context, p Program) error {
 	return c.run(ctx, p, func(s *wallet.Service, by identity.Operator) (wallet.Withdrawal, error) {
-		return s.SettleWithdrawal(ctx, by, c.ID, c.Outcome == "succeeded", c.Reason)
+		return s.SettleWithdrawal(ctx, by, c.ID, c.Version, c.Outcome == "succeeded", c.Reason)
 	})
 }

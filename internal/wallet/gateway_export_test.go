@@ -1,6 +1,10 @@
 package wallet
 
-import "context"
+import (
+	"context"
+
+	"github.com/comecomepay/comecomepay/internal/platform/db"
+)
 
 // BeginOrder writes down that the gateway is about to be called for a withdrawal, and dies before the call.
 func (s *Service) BeginOrder(ctx context.Context, id int64) (attempts int, err error) {
@@ -19,6 +23,17 @@ func (s *Service) PostAtGateway(ctx context.Context, id int64) error {
 	}
 	_, err = s.placeOrder(ctx, *order)
 	return err
+}
+
+// AnswerOrder has the gateway's answer to the newest order come in: it has taken it.
+func (s *Service) AnswerOrder(ctx context.Context, id int64) error {
+	return s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		w, err := s.store.lockWithdrawal(ctx, tx, `id = $1`, id)
+		if err == nil {
+			_, err = s.step(ctx, tx, w, WithdrawalEvent{Kind: OrderAccepted, Attempt: w.Attempts, At: s.Clock.Now()})
+		}
+		return err
+	})
 }
 
 // PursueWithdrawal runs the job of a withdrawal.

@@ -18,6 +18,7 @@ var (
 	ErrWithdrawalNotFound   = problem.Define("WITHDRAWAL_NOT_FOUND", problem.NotFound)
 	ErrWithdrawalTransition = problem.Define("WITHDRAWAL_TRANSITION_REFUSED", problem.Invalid) // State
 	ErrWithdrawalBarred     = problem.Define("WITHDRAWAL_CUSTOMER_BARRED", problem.Invalid)    // Why
+	ErrWithdrawalChanged    = problem.Define("WITHDRAWAL_CHANGED", problem.Invalid)            // Version
 	ErrDepositNotFound      = problem.Define("DEPOSIT_NOT_FOUND", problem.NotFound)
 	ErrDepositTransition    = problem.Define("DEPOSIT_TRANSITION_REFUSED", problem.Invalid) // State
 	ErrDepositAmount        = problem.Define("DEPOSIT_AMOUNT_NEEDED", problem.Invalid)
@@ -99,17 +100,26 @@ func (s *Service) RefuseWithdrawal(ctx context.Context, by identity.Operator, id
 // SettleWithdrawal ends a withdrawal by hand that the gateway has, or may have, and says no more about: an operator has looked there and on
 // chain. If it did not succeed, the money is given back. Settling it the same way again changes nothing.
 //
-// Errors: ErrWithdrawalNotFound, ErrWithdrawalTransition, identity.ErrReasonRequired.
-func (s *Service) SettleWithdrawal(ctx context.Context, by identity.Operator, id int64, succeeded bool, reason string) (Withdrawal, error) {
+// version is that of the withdrawal when the operator began to look. Orders go on meanwhile: if there has been one since, or one is under
+// way, what the operator saw is no longer so.
+//
+// Errors: ErrWithdrawalNotFound, ErrWithdrawalTransition, ErrWithdrawalChanged, identity.ErrReasonRequired.
+func (s *Service) SettleWithdrawal(ctx context.Context, by identity.Operator, id, version int64, succeeded bool, reason string) (Withdrawal, error) {
 	kind, end := OperatorFailed, Broken
 	if succeeded {
 		kind, end = OperatorSucceeded, Completed
 	}
 	return s.operate(ctx, by, id, reason, kind, func(w Withdrawal, _ string) (done bool, err error) {
-		if w.State == Sending || w.State == Ordered || w.State == Processing || w.State == end {
-			return w.State == end, nil
+		ordering := w.BusyUntil != nil && s.Clock.Now().Before(*w.BusyUntil)
+		switch {
+		case w.State == end:
+			return true, nil
+		case w.State != Sending && w.State != Ordered && w.State != Processing:
+			return false, ErrWithdrawalTransition.With("State", string(w.State))
+		case w.Version != version || ordering:
+			return false, ErrWithdrawalChanged.With("Version", w.Version)
 		}
-		return false, ErrWithdrawalTransition.With("State", string(w.State))
+		return false, nil
 	})
 }
 

@@ -470,7 +470,11 @@ func (s *Service) step(ctx context.Context, tx db.Tx, before Withdrawal, e Withd
 		case TellSent, TellCompleted, TellRefused, TellFailed:
 			err = s.tell(ctx, tx, w, string(effect))
 		default:
-			err = s.openCase(ctx, tx, string(effect), w.subject(), e.Detail)
+			detail := e.Detail
+			if e.Kind == OrderAccepted {
+				detail = fmt.Sprintf("it is %s, and the gateway has taken the order", w.State)
+			}
+			err = s.openCase(ctx, tx, string(effect), w.subject(), detail)
 		}
 		if err != nil {
 			return w, fmt.Errorf("%s: %w", effect, err)

@@ -53,7 +53,7 @@ type Withdrawal struct {
 	Entry       int64           `json:"-"`
 	HoldID      int64           `json:"hold_transaction"`
 	EndID       int64           `json:"end_transaction"` // 0: none yet
-	Version     int64           `json:"-"`
+	Version     int64           `json:"version"`         // one more with every change: settling by hand names the one that was looked at
 	RequestedAt time.Time       `json:"requested_at"`
 	EnteredAt   time.Time       `json:"entered_at"`
 	OrderedAt   *time.Time      `json:"ordered_at,omitempty"`
@@ -121,7 +121,9 @@ const (
 // operator's, and never because of silence.
 func decideWithdrawal(w Withdrawal, e WithdrawalEvent) (Withdrawal, []WithdrawalEffect) {
 	if w.State.Ended() {
-		if e.Kind == GatewaySaid && contradicts(w, e.Status) {
+		// An order that the gateway takes after the money was given back, unless the gateway itself has ended it since, is paid twice.
+		taken := e.Kind == OrderAccepted && w.State != Completed && !w.Said.Final()
+		if taken || e.Kind == GatewaySaid && contradicts(w, e.Status) {
 			return w, []WithdrawalEffect{CaseContradiction}
 		}
 		return w, nil

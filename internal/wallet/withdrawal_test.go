@@ -3,6 +3,7 @@ package wallet_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -84,6 +85,20 @@ func (w *gateWorld) decide(f wallet.WithdrawalFile, outcome string, how simudun.
 	if _, err := w.udun.Decide(context.Background(), simudun.Key{BusinessID: f.BusinessID}, outcome, how); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// settle ends a withdrawal by hand, by an operator who has looked at it as it is now. Callbacks may still come in between.
+func (w *gateWorld) settle(id int64, succeeded bool, reason string) (done wallet.Withdrawal, err error) {
+	w.t.Helper()
+	w.eventually("a version that stands", func() bool {
+		f, found := w.ShowWithdrawal(context.Background(), id)
+		if found != nil {
+			w.t.Fatal(found)
+		}
+		done, err = w.SettleWithdrawal(context.Background(), operator, id, f.Version, succeeded, reason)
+		return !errors.Is(err, wallet.ErrWithdrawalChanged)
+	})
+	return done, err
 }
 
 // kept checks a customer's money: what they can spend and what is held.
@@ -434,7 +449,7 @@ func TestOperatorsDecide(t *testing.T) {
 			}
 			if f.State != wallet.Declined {
 				w.is(id, wallet.Ordered)
-				if _, err := w.SettleWithdrawal(ctx, operator, id, false, "asked the gateway"); err != nil {
+				if _, err := w.settle(id, false, "asked the gateway"); err != nil {
 					t.Error(err)
 				}
 			}
@@ -443,7 +458,7 @@ func TestOperatorsDecide(t *testing.T) {
 
 		// Settled by hand, once.
 		for _, succeeded := range []bool{true, true, false} {
-			_, err := w.SettleWithdrawal(ctx, operator, id, succeeded, "seen on chain")
+			_, err := w.settle(id, succeeded, "seen on chain")
 			if (err == nil) != succeeded {
 				t.Errorf("settled as %t: %v", succeeded, err)
 			}
@@ -451,7 +466,7 @@ func TestOperatorsDecide(t *testing.T) {
 		c.kept("USDT-TRC20", "8999.999999", "0")
 		w.book("USDT-TRC20", "8999.999999", "0", "0")
 		for _, err := range []error{
-			second(w.ApproveWithdrawal(ctx, operator, 999, "x")), second(w.SettleWithdrawal(ctx, operator, ask("2000"), true, "x")),
+			second(w.ApproveWithdrawal(ctx, operator, 999, "x")), second(w.settle(ask("2000"), true, "x")),
 		} {
 			if err == nil {
 				t.Error("no error")
@@ -669,6 +684,55 @@ func TestKilledWhileOrdering(t *testing.T) {
 	}
 }
 
+// An operator looks at the gateway, which has nothing, and orders go on meanwhile: what was seen then does not give the money back.
+func TestSettledByWhatWasSeen(t *testing.T) {
+	eachGate(t, func(t *testing.T, w *gateWorld) {
+		ctx := context.Background()
+		c := w.customer()
+		w.fund(c, "USDT-TRC20", "5000")
+		if err := w.udun.faults.Add(fault.Rule{Provider: "udun", Operation: "callback", Kind: fault.DropWebhook}); err != nil {
+			t.Fatal(err)
+		}
+		settle := func(id, version int64) error {
+			return second(w.SettleWithdrawal(ctx, operator, id, version, false, "nothing at the gateway"))
+		}
+		begin := func(amount string) int64 {
+			id := c.withdraw("USDT-TRC20", amount, out)
+			// Approved, and the job of the approval finds it taken by us.
+			w.exec(`UPDATE withdrawals SET state = 'approved', next_at = $2 WHERE id = $1`, id, w.clock.Now().Add(time.Hour))
+			if n, err := w.BeginOrder(ctx, id); err != nil || n != 1 {
+				t.Fatal(n, err)
+			}
+			return id
+		}
+		id := begin("2000")
+		seen := w.is(id, wallet.Sending)
+		if err := settle(id, seen.Version); !errors.Is(err, wallet.ErrWithdrawalChanged) {
+			t.Errorf("settled with an order under way: %v", err)
+		}
+		w.clock.Advance(10 * time.Minute)
+		w.is(id, wallet.Ordered)
+		if err := settle(id, seen.Version); !errors.Is(err, wallet.ErrWithdrawalChanged) {
+			t.Errorf("settled by what was seen before the order: %v", err)
+		}
+		c.kept("USDT-TRC20", "3000", "2000")
+
+		// Settled when the order's lease was over, and its answer comes after all.
+		id = begin("1500")
+		w.exec(`UPDATE withdrawals SET busy_until = $2, next_at = $3 WHERE id = $1`, id, w.clock.Now().Add(-time.Second), w.clock.Now().Add(time.Hour))
+		if err := settle(id, w.is(id, wallet.Sending).Version); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.AnswerOrder(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.open(fmt.Sprintf("withdrawal %d", id)); !slices.Equal(got, []string{"wallet_withdrawal_contradiction"}) {
+			t.Errorf("cases %v", got)
+		}
+		c.kept("USDT-TRC20", "3000", "2000")
+	})
+}
+
 // Every callback about a withdrawal is lost. Nothing is released; after a day a person is told, and settles it.
 func TestLostCallbacks(t *testing.T) {
 	eachGate(t, func(t *testing.T, w *gateWorld) {
@@ -692,7 +756,7 @@ func TestLostCallbacks(t *testing.T) {
 		w.clock.Advance(2 * time.Hour)
 		w.eventually("a case", func() bool { return slices.Equal(w.open(subject), []string{"wallet_withdrawal_silent"}) })
 		c.kept("USDT-TRC20", "60", "40")
-		if _, err := w.SettleWithdrawal(ctx, operator, id, true, "seen on chain"); err != nil {
+		if _, err := w.settle(id, true, "seen on chain"); err != nil {
 			t.Fatal(err)
 		}
 		c.kept("USDT-TRC20", "60", "0")
@@ -750,7 +814,7 @@ func TestContradictingCallbacks(t *testing.T) {
 		if got := w.open(subject); !slices.Equal(got, []string{"wallet_withdrawal_failed_hash"}) {
 			t.Errorf("cases %v", got)
 		}
-		if _, err := w.SettleWithdrawal(context.Background(), operator, id, false, "the chain does not have it"); err != nil {
+		if _, err := w.settle(id, false, "the chain does not have it"); err != nil {
 			t.Fatal(err)
 		}
 		c.kept("USDT-TRC20", "100", "0")
