@@ -32,6 +32,14 @@ type Authorization struct {
 	Locale    i18n.Locale // of mail
 }
 
+// Authorizing are tries that are about to be judged.
+type Authorizing struct {
+	service *Service
+	tx      db.Tx
+	tries   []TransferTry
+	rows    []transferRow
+}
+
 // AuthorizeTransfers confirms sessions and checks transaction passwords, of many customers at once; the answers stand in the order of
 // the tries. Each customer's password stays locked until tx ends, so that guesses of all replicas come one after the other; those
 // that stand in one call several times are judged in their order. Wrong tries are counted by writes in tx: the caller
@@ -40,13 +48,31 @@ type Authorization struct {
 // When all are right, this is one statement on PostgreSQL. Passwords are locked in the order of customers, and nothing else is;
 // who locks more, locks it afterwards.
 func (s *Service) AuthorizeTransfers(ctx context.Context, tx db.Tx, tries []TransferTry) ([]Authorization, error) {
-	now := s.clock.Now()
-	rows, err := lockTransferPasswords(ctx, tx, tries)
+	a, err := s.QueueTransfers(ctx, tx, tries)
 	if err != nil {
 		return nil, err
 	}
-	list := make([]Authorization, len(tries))
-	for i, try := range tries {
+	if err := tx.Flush(ctx); err != nil {
+		return nil, err
+	}
+	return a.Judge(ctx)
+}
+
+// QueueTransfers is the first half of AuthorizeTransfers: the statement that locks the passwords is queued, to share its way to the
+// database with others. Judge is the second half, once what is queued has run.
+func (s *Service) QueueTransfers(ctx context.Context, tx db.Tx, tries []TransferTry) (*Authorizing, error) {
+	a := &Authorizing{service: s, tx: tx, tries: tries, rows: make([]transferRow, len(tries))}
+	return a, lockTransferPasswords(ctx, tx, tries, a.rows)
+}
+
+// Judge gives the answers and counts what was wrong.
+func (a *Authorizing) Judge(ctx context.Context) ([]Authorization, error) {
+	s, tx, rows, now := a.service, a.tx, a.rows, a.service.clock.Now()
+	if err := readPasswordless(ctx, tx, a.tries, rows); err != nil {
+		return nil, err
+	}
+	list := make([]Authorization, len(a.tries))
+	for i, try := range a.tries {
 		list[i] = s.authorize(&rows[i], try, now)
 	}
 	for _, row := range rows {

@@ -421,41 +421,43 @@ func scanTransfer(row db.Row, before ...any) (r transferRow, err error) {
 	return r, err
 }
 
-// lockTransferPasswords locks the transaction passwords of those who try, in the order of customers, and reads how each one stands.
-func lockTransferPasswords(ctx context.Context, tx db.Tx, tries []TransferTry) ([]transferRow, error) {
-	list := make([]transferRow, len(tries))
+// lockTransferPasswords locks the transaction passwords of those who try, in the order of customers, and reads into list how each one
+// stands. The statement is queued; readPasswordless adds who has no password.
+func lockTransferPasswords(ctx context.Context, tx db.Tx, tries []TransferTry, list []transferRow) error {
 	if len(tries) == 0 {
-		return list, nil
+		return nil
 	}
 	statement, args := transfersOf(tx, tries)
 	passwords := make(map[int64]*transactionPassword, len(tries))
-	rows, err := tx.Query(ctx, statement, args...)
-	_, err = db.Collect(rows, err, func(row db.Row) (none struct{}, err error) {
-		var n int64
-		r, err := scanTransfer(row, &n)
-		if err != nil {
-			return none, err
+	return tx.Queue(ctx, func(rows db.Rows) error {
+		for rows.Next() {
+			var n int64
+			r, err := scanTransfer(rows, &n)
+			if err != nil {
+				return err
+			}
+			if passwords[r.userID] == nil {
+				passwords[r.userID] = r.password
+			}
+			r.password = passwords[r.userID]
+			list[n-1] = r
 		}
-		if passwords[r.userID] == nil {
-			passwords[r.userID] = r.password
-		}
-		r.password = passwords[r.userID]
-		list[n-1] = r
-		return none, nil
-	})
-	if err != nil {
-		return nil, err
-	}
+		return nil
+	}, statement, args...)
+}
+
+// readPasswordless reads how those stand of whom no password was found.
+func readPasswordless(ctx context.Context, tx db.Tx, tries []TransferTry, list []transferRow) (err error) {
 	for i, try := range tries {
 		if list[i].password != nil {
 			continue
 		}
 		if list[i], err = scanTransfer(tx.QueryRow(ctx, transferOfOne, try.Customer.ID, try.Customer.SessionID)); err != nil {
-			return nil, err
+			return err
 		}
 		list[i].password = nil // if there is one now, it was set at this very moment, and is not locked
 	}
-	return list, nil
+	return nil
 }
 
 func saveTransferFailures(ctx context.Context, tx db.Tx, p transactionPassword) error {

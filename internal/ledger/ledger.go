@@ -62,8 +62,12 @@ func (l *Ledger) Govern(kind Kind, rule Rule) { l.rules = append(l.rules, govern
 // Errors: ErrInvalid, ErrInsufficient, ErrOverflow, ErrReferenceUsed, ErrAlreadyReversed, and what the kind's rule refuses with.
 func (l *Ledger) Post(ctx context.Context, tx db.Tx, t Transaction, subject ...any) (Posted, error) {
 	p := proposal(t, subject)
-	if err := l.round(ctx, tx, []*Proposal{p}, true); err != nil {
-		if errors.Is(err, errReferences) {
+	err := l.round(ctx, tx, []*Proposal{p}, true)
+	if err == nil {
+		err = tx.Flush(ctx) // so that no statement of the caller meets what was queued here
+	}
+	if err != nil {
+		if errors.Is(err, errReferences) || db.IsUniqueViolation(err) {
 			// Another transaction, over other accounts, has just taken the reference. The next run sees it.
 			return Posted{}, db.ErrRunAgain
 		}

@@ -29,6 +29,9 @@ var errReferences = errors.New("a reference of the round is in the book")
 
 // round posts the proposals in tx. What becomes of each is in its Posted and refusal. References of new business are new nearly
 // always, so that looking them up first, which look says, is left out where a round can be run again.
+//
+// On PostgreSQL what is written stays in the queue of tx, for the commit to take along: that a reference stands in the book shows there,
+// as a unique violation.
 func (l *Ledger) round(ctx context.Context, tx db.Tx, proposals []*Proposal, look bool) error {
 	open := proposals[:0:0]
 	index := make(map[Account]int, 2*len(proposals))
@@ -49,7 +52,7 @@ func (l *Ledger) round(ctx context.Context, tx db.Tx, proposals []*Proposal, loo
 	if len(open) == 0 {
 		return nil
 	}
-	standings, ids, err := l.lock(ctx, tx, accounts, len(open))
+	locked, err := l.lock(ctx, tx, accounts, len(open))
 	if err != nil {
 		return err
 	}
@@ -65,11 +68,24 @@ func (l *Ledger) round(ctx context.Context, tx db.Tx, proposals []*Proposal, loo
 	if err != nil {
 		return err
 	}
-	now := l.clock.Now()
+	if err := tx.Flush(ctx); err != nil {
+		return err
+	}
+	if err := locked.complete(); err != nil {
+		return err
+	}
+	for _, g := range l.rules {
+		if round := rounds[g.kind]; round != nil {
+			if err := round.Judge(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	standings, now := locked.standings, l.clock.Now()
 	var posted, refused []*Proposal
 	for i, p := range open {
 		if p.refusal == nil {
-			p.refusal = p.decide(ids[i], now, index, standings, rounds[p.Kind])
+			p.refusal = p.decide(locked.transactions[i], now, index, standings, rounds[p.Kind])
 		}
 		if p.refusal == nil {
 			posted = append(posted, p)

@@ -18,74 +18,80 @@ type name struct {
 	reference string
 }
 
-// lock makes the accounts that are not there, locks all of them in the order of their ids, and reads how they stand. The result is in
-// the order of accounts. It also gives as many new transaction ids as are wanted.
-func (l *Ledger) lock(ctx context.Context, tx db.Tx, accounts []Account, wanted int) ([]*standing, []int64, error) {
+// locked are the accounts of a round, in its order, and new transaction ids.
+type locked struct {
+	standings    []*standing // nil for one that was not found
+	transactions []int64
+	wanted       int // of these
+}
+
+// complete fails unless all is there that was asked for.
+func (k *locked) complete() error {
+	if slices.Contains(k.standings, nil) || len(k.transactions) != k.wanted {
+		return fmt.Errorf("ledger: of %d known accounts some are not there", len(k.standings))
+	}
+	return nil
+}
+
+// lock makes the accounts that are not there, locks all of them in the order of their ids, and reads how they stand. It also gets as
+// many new transaction ids as are wanted. The statement is queued: the result is there after the next one, or Flush.
+func (l *Ledger) lock(ctx context.Context, tx db.Tx, accounts []Account, wanted int) (*locked, error) {
 	ids, err := l.accountIDs(ctx, tx, accounts)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	standings := make([]*standing, len(accounts))
+	found := &locked{standings: make([]*standing, len(accounts)), transactions: make([]int64, 0, wanted), wanted: wanted}
 	place := make(map[int64]int, len(ids))
 	for i, id := range ids {
 		place[id] = i
 	}
-	transactions := make([]int64, 0, wanted)
-	seen := 0
-	read := func(rows db.Rows, err error) error {
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
+	rows := make([]standing, 0, len(accounts))
+	read := func(list db.Rows) error {
+		for list.Next() {
 			var s standing
 			var floor *int64
 			var at *time.Time
-			if err := rows.Scan(&s.id, &floor, &s.balance, &s.postings, &at); err != nil {
+			if err := list.Scan(&s.id, &floor, &s.balance, &s.postings, &at); err != nil {
 				return err
 			}
 			if at == nil {
-				transactions = append(transactions, s.id)
+				found.transactions = append(found.transactions, s.id)
 				continue
 			}
 			if s.at = *at; floor != nil {
 				s.floored, s.floor = true, *floor
 			}
 			i := place[s.id]
-			s.account, standings[i] = accounts[i], &s
-			seen++
+			s.account = accounts[i]
+			rows = append(rows, s)
+			found.standings[i] = &rows[len(rows)-1]
 		}
-		return rows.Err()
+		return nil
 	}
 	if tx.Engine() == db.PostgreSQL {
-		err = read(tx.Query(ctx, `WITH locked AS (SELECT id, floor, balance, postings, posted_at FROM ledger_accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE)
+		return found, tx.Queue(ctx, read, `WITH locked AS (SELECT id, floor, balance, postings, posted_at FROM ledger_accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE)
 			SELECT id, floor, balance, postings, posted_at FROM locked
-			UNION ALL SELECT nextval('ledger_transactions_id_seq'), NULL, 0, -1, NULL FROM generate_series(1, $2)`, ids, wanted))
-	} else {
-		// There is no other writer: nothing to lock, and the next id is free.
-		var last int64
-		if err := tx.QueryRow(ctx, `SELECT COALESCE(MAX(id), 0) FROM ledger_transactions`).Scan(&last); err != nil {
-			return nil, nil, err
+			UNION ALL SELECT nextval('ledger_transactions_id_seq'), NULL, 0, -1, NULL FROM generate_series(1, $2)`, ids, wanted)
+	}
+	// There is no other writer: nothing to lock, and the next id is free.
+	var last int64
+	if err := tx.QueryRow(ctx, `SELECT COALESCE(MAX(id), 0) FROM ledger_transactions`).Scan(&last); err != nil {
+		return nil, err
+	}
+	for range wanted {
+		last++
+		found.transactions = append(found.transactions, last)
+	}
+	for i := 0; i < len(ids); i += idsAtOnce {
+		some := make([]any, idsAtOnce)
+		for j := range some {
+			some[j] = ids[min(i+j, len(ids)-1)] // the last one again and again: the text stays the same
 		}
-		for range wanted {
-			last++
-			transactions = append(transactions, last)
-		}
-		for i := 0; i < len(ids) && err == nil; i += idsAtOnce {
-			some := make([]any, idsAtOnce)
-			for j := range some {
-				some[j] = ids[min(i+j, len(ids)-1)] // the last one again and again: the text stays the same
-			}
-			err = read(tx.Query(ctx, standingsOfSome, some...))
+		if err := tx.Queue(ctx, read, standingsOfSome, some...); err != nil {
+			return nil, err
 		}
 	}
-	if err != nil {
-		return nil, nil, err
-	}
-	if seen != len(accounts) {
-		return nil, nil, fmt.Errorf("ledger: %d accounts found where %d are known", seen, len(accounts))
-	}
-	return standings, transactions, nil
+	return found, nil
 }
 
 const idsAtOnce = 16
@@ -238,7 +244,7 @@ func referenced(ctx context.Context, q db.Querier, proposals []*Proposal) (map[n
 }
 
 // write writes what was decided. Errors: errReferences if a reference stands in the book; what was written must not be kept then,
-// and no balance has moved.
+// and no balance has moved. On PostgreSQL, where the statement is only queued, it is a unique violation of whatever sends it.
 func write(ctx context.Context, tx db.Tx, posted []*Proposal, standings []*standing, index map[Account]int) error {
 	if tx.Engine() == db.PostgreSQL {
 		return writePostgres(ctx, tx, posted, standings, index)
@@ -268,22 +274,13 @@ func writePostgres(ctx context.Context, tx db.Tx, posted []*Proposal, standings 
 			accounts, balances, postings, times = append(accounts, s.id), append(balances, s.balance), append(postings, s.postings), append(times, s.at)
 		}
 	}
-	var written int
-	err := tx.QueryRow(ctx, `WITH t AS (INSERT INTO ledger_transactions (id, kind, reference, description, metadata, reverses, posted_at)
-			SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::timestamptz[])
-			ON CONFLICT (kind, reference) DO NOTHING RETURNING 1),
+	return tx.Queue(ctx, nil, `WITH t AS (INSERT INTO ledger_transactions (id, kind, reference, description, metadata, reverses, posted_at)
+			SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::timestamptz[])),
 		p AS (INSERT INTO ledger_postings (account_id, sequence, transaction_id, amount, balance_after)
-			SELECT * FROM unnest($8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
-			WHERE (SELECT COUNT(*) FROM t) = cardinality($1::bigint[])),
-		a AS (UPDATE ledger_accounts a SET balance = u.balance, postings = u.postings, posted_at = u.posted_at
-			FROM unnest($13::bigint[], $14::bigint[], $15::bigint[], $16::timestamptz[]) AS u(id, balance, postings, posted_at)
-			WHERE a.id = u.id AND (SELECT COUNT(*) FROM t) = cardinality($1::bigint[]))
-		SELECT COUNT(*) FROM t`, id, kind, reference, description, metadata, reverses, at, account, sequence, transaction, amount, after,
-		accounts, balances, postings, times).Scan(&written)
-	if err == nil && written != n {
-		err = errReferences
-	}
-	return err
+			SELECT * FROM unnest($8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[]))
+		UPDATE ledger_accounts a SET balance = u.balance, postings = u.postings, posted_at = u.posted_at
+			FROM unnest($13::bigint[], $14::bigint[], $15::bigint[], $16::timestamptz[]) AS u(id, balance, postings, posted_at) WHERE a.id = u.id`,
+		id, kind, reference, description, metadata, reverses, at, account, sequence, transaction, amount, after, accounts, balances, postings, times)
 }
 
 func writeSQLite(ctx context.Context, tx db.Tx, posted []*Proposal, standings []*standing, index map[Account]int) error {

@@ -16,6 +16,8 @@ const (
 	// maxRound is how many transactions are decided together at most: enough to make the common cost small, little enough that nobody
 	// waits long.
 	maxRound = 512
+	// maxLooks is how often a round is run again because a reference is taken that was not in the book when it looked.
+	maxLooks = 4
 	// roundTimeout is how long a round may take with everything that has to be run again.
 	roundTimeout = 30 * time.Second
 )
@@ -97,7 +99,11 @@ func (l *Ledger) enqueue(s *submission) bool {
 func (l *Ledger) Close(ctx context.Context) error {
 	l.queue.mu.Lock()
 	l.queue.closed = true
+	idle := l.queue.workers == 0
 	l.queue.mu.Unlock()
+	if idle {
+		return nil
+	}
 	done := make(chan struct{})
 	go func() {
 		l.queue.running.Wait()
@@ -174,7 +180,7 @@ func (l *Ledger) runTogether(ctx context.Context, round []*submission, look bool
 	for i, s := range round {
 		proposals[i] = &s.Proposal
 	}
-	err := l.db.RunTx(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+	once := func(ctx context.Context, tx db.Tx) (err error) {
 		defer func() {
 			if cause := recover(); cause != nil {
 				err = fmt.Errorf("ledger: panic: %v", cause)
@@ -185,7 +191,12 @@ func (l *Ledger) runTogether(ctx context.Context, round []*submission, look bool
 			look, err = true, db.ErrRunAgain
 		}
 		return err
-	})
+	}
+	err := l.db.RunTx(ctx, once)
+	for tries := 1; db.IsUniqueViolation(err) && tries < maxLooks; tries++ {
+		look = true
+		err = l.db.RunTx(ctx, once)
+	}
 	if err != nil {
 		l.log.WarnContext(ctx, "round of the ledger failed", "transactions", len(round), "error", err)
 	}

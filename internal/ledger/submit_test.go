@@ -103,26 +103,30 @@ type guard struct{}
 
 var errGuard = errors.New("refused by the rule")
 
-func (g *guard) Open(ctx context.Context, tx db.Tx, proposals []*ledger.Proposal) (ledger.Round, error) {
-	for _, p := range proposals {
+func (g *guard) Open(_ context.Context, tx db.Tx, proposals []*ledger.Proposal) (ledger.Round, error) {
+	return round{tx, proposals}, nil
+}
+
+type round struct {
+	tx        db.Tx
+	proposals []*ledger.Proposal
+}
+
+func (r round) Judge(ctx context.Context) error {
+	for _, p := range r.proposals {
 		switch p.Subject {
 		case "wrong password":
-			if _, err := tx.Exec(ctx, `UPDATE rule_rows SET refused = refused + 1`); err != nil {
-				return nil, err
+			if _, err := r.tx.Exec(ctx, `UPDATE rule_rows SET refused = refused + 1`); err != nil {
+				return err
 			}
 			p.Refuse(errGuard)
 		case "panic":
 			panic("a mistake in a rule")
 		case "broken":
-			return nil, errors.New("a rule without its table")
+			return errors.New("a rule without its table")
 		}
 	}
-	return round{ctx, tx}, nil
-}
-
-type round struct {
-	ctx context.Context
-	tx  db.Tx
+	return nil
 }
 
 func (round) Admit(p *ledger.Proposal) error {

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/comecomepay/comecomepay/internal/identity"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 )
@@ -27,43 +25,69 @@ const (
 	newPartiesInLite = `INSERT INTO wallet_customers (user_id) SELECT id FROM users WHERE id IN (SELECT value FROM json_each($1)) ON CONFLICT (user_id) DO NOTHING`
 )
 
-// lockParties locks what the wallet keeps of customers until tx ends, making what is missing. ids are sorted, each once. Who is no
-// customer is not in what comes back.
-func (s store) lockParties(ctx context.Context, tx db.Tx, ids []int64) (map[int64]*party, error) {
-	read, insert, list := partiesInPG, newPartiesInPG, any(ids)
-	if tx.Engine() == db.SQLite {
-		text, err := json.Marshal(ids)
-		if err != nil {
-			return nil, err
-		}
-		read, insert, list = partiesInLite, newPartiesInLite, string(text)
-	}
-	parties, err := scanParties(ctx, tx, read, list, len(ids))
-	if err != nil || len(parties) == len(ids) {
-		return parties, err
-	}
-	n, err := tx.Exec(ctx, insert, list)
-	if err != nil || n == 0 {
-		return parties, err
-	}
-	return scanParties(ctx, tx, read, list, len(ids))
+// parties are customers on both sides of transfers; who is no customer is not among them.
+type parties struct {
+	ids  []int64 // sorted, each once
+	byID map[int64]*party
 }
 
-func scanParties(ctx context.Context, tx db.Tx, query string, ids any, n int) (map[int64]*party, error) {
-	rows, err := tx.Query(ctx, query, ids)
+// lockParties locks what the wallet keeps of customers until tx ends. ids are sorted, each once. The statement is queued;
+// when it has run, complete makes what is missing.
+func (s store) lockParties(ctx context.Context, tx db.Tx, ids []int64) (*parties, error) {
+	p := &parties{ids: ids, byID: make(map[int64]*party, len(ids))}
+	return p, p.lock(ctx, tx)
+}
+
+func (p *parties) lock(ctx context.Context, tx db.Tx) error {
+	query := partiesInPG
+	if tx.Engine() == db.SQLite {
+		query = partiesInLite
+	}
+	list, err := p.list(tx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer rows.Close()
-	parties := make(map[int64]*party, n)
-	for rows.Next() {
-		p := &party{}
-		if err := rows.Scan(&p.userID, &p.entries, &p.day, &p.transferred, &p.withdrawn, &p.revokedAt, (*string)(&p.status), &p.walletRef); err != nil {
-			return nil, err
+	return tx.Queue(ctx, func(rows db.Rows) error {
+		for rows.Next() {
+			c := &party{}
+			if err := rows.Scan(&c.userID, &c.entries, &c.day, &c.transferred, &c.withdrawn, &c.revokedAt, (*string)(&c.status), &c.walletRef); err != nil {
+				return err
+			}
+			p.byID[c.userID] = c
 		}
-		parties[p.userID] = p
+		return nil
+	}, query, list)
+}
+
+// list is how each engine is given the ids.
+func (p *parties) list(tx db.Tx) (any, error) {
+	if tx.Engine() == db.PostgreSQL {
+		return p.ids, nil
 	}
-	return parties, rows.Err()
+	text, err := json.Marshal(p.ids)
+	return string(text), err
+}
+
+// complete makes and locks the rows of customers that are not there.
+func (p *parties) complete(ctx context.Context, tx db.Tx) error {
+	if len(p.byID) == len(p.ids) {
+		return nil
+	}
+	insert := newPartiesInPG
+	if tx.Engine() == db.SQLite {
+		insert = newPartiesInLite
+	}
+	list, err := p.list(tx)
+	if err != nil {
+		return err
+	}
+	if n, err := tx.Exec(ctx, insert, list); err != nil || n == 0 {
+		return err
+	}
+	if err := p.lock(ctx, tx); err != nil {
+		return err
+	}
+	return tx.Flush(ctx)
 }
 
 // newestCustomer is the highest id of a customer; known is one that is not above it.
@@ -77,14 +101,14 @@ func (s store) newestCustomer(ctx context.Context, known int64) (id int64, err e
 
 // recordTransfers writes the lines of history of transfers and what has changed about the customers, who are locked.
 func (s store) recordTransfers(ctx context.Context, tx db.Tx, entries []Entry, customers []customer) error {
-	if native, ok := db.PgxTx(tx); ok {
-		return recordTransfersInPG(ctx, native, entries, customers)
+	if tx.Engine() == db.PostgreSQL {
+		return recordTransfersInPG(ctx, tx, entries, customers)
 	}
 	return recordTransfersInLite(ctx, tx, entries, customers)
 }
 
-// recordTransfersInPG sends one statement per table, both in one round trip.
-func recordTransfersInPG(ctx context.Context, tx pgx.Tx, entries []Entry, customers []customer) error {
+// recordTransfersInPG needs one statement per table, which go along with the commit.
+func recordTransfersInPG(ctx context.Context, tx db.Tx, entries []Entry, customers []customer) error {
 	n := len(entries)
 	users, numbers, amounts, others, sources := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
 	coins, descriptions, references, times := make([]string, n), make([]string, n), make([]string, n), make([]time.Time, n)
@@ -97,16 +121,16 @@ func recordTransfersInPG(ctx context.Context, tx pgx.Tx, entries []Entry, custom
 	for i, c := range customers {
 		ids[i], newest[i], days[i], sums[i], withdrawn[i] = c.userID, c.entries, c.day, c.transferred, c.withdrawn
 	}
-	batch := &pgx.Batch{}
-	batch.Queue(`INSERT INTO wallet_entries (user_id, number, type, status, coin, amount, counterparty, description, reference, source, source_id, created_at, completed_at)
+	if err := tx.Queue(ctx, nil, `INSERT INTO wallet_entries (user_id, number, type, status, coin, amount, counterparty, description, reference, source, source_id, created_at, completed_at)
 		SELECT e.user_id, e.number, 'transfer', 'completed', e.coin, e.amount, e.counterparty, e.description, e.reference, 'ledger_transactions', e.source_id, e.at, e.at
 		FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::timestamptz[])
 			AS e (user_id, number, coin, amount, counterparty, description, reference, source_id, at)`,
-		users, numbers, coins, amounts, others, descriptions, references, sources, times)
-	batch.Queue(`UPDATE wallet_customers c SET entries = v.entries, day = v.day, transferred = v.transferred, withdrawn = v.withdrawn
+		users, numbers, coins, amounts, others, descriptions, references, sources, times); err != nil {
+		return err
+	}
+	return tx.Queue(ctx, nil, `UPDATE wallet_customers c SET entries = v.entries, day = v.day, transferred = v.transferred, withdrawn = v.withdrawn
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS v (user_id, entries, day, transferred, withdrawn) WHERE c.user_id = v.user_id`,
 		ids, newest, days, sums, withdrawn)
-	return tx.SendBatch(ctx, batch).Close()
 }
 
 // liteEntries are the statements that insert lines of transfers on SQLite, several at once and one: to be asked costs more there than

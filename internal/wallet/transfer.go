@@ -186,12 +186,14 @@ type transferRequest struct {
 // transferRule judges and records all transfers of one round of the ledger with a handful of statements.
 type transferRule struct{ *Service }
 
-// transferRound holds the customers of one round, locked.
+// transferRound holds the customers of one round, locked: first the passwords of the senders, then what the wallet keeps of all.
 type transferRound struct {
 	transferRule
-	tx      db.Tx
-	parties map[int64]*party
-	day     int64
+	tx          db.Tx
+	proposals   []*ledger.Proposal
+	authorizing *identity.Authorizing
+	parties     *parties
+	day         int64
 }
 
 // party is a customer on either side of a transfer.
@@ -201,56 +203,55 @@ type party struct {
 	walletRef string
 }
 
-// Open implements ledger.Rule.
-func (r transferRule) Open(ctx context.Context, tx db.Tx, proposals []*ledger.Proposal) (ledger.Round, error) {
+// Open implements ledger.Rule. All that a round needs to know is asked for together.
+func (r transferRule) Open(ctx context.Context, tx db.Tx, proposals []*ledger.Proposal) (_ ledger.Round, err error) {
 	tries := make([]identity.TransferTry, len(proposals))
-	for i, p := range proposals {
-		tries[i] = p.Subject.(*transferRequest).try
-	}
-	verdicts, err := r.Customers.AuthorizeTransfers(ctx, tx, tries)
-	if err != nil {
-		return nil, err
-	}
 	ids := make([]int64, 0, 2*len(proposals))
 	for i, p := range proposals {
-		if verdicts[i].Err != nil {
-			p.Refuse(verdicts[i].Err)
-			continue
-		}
 		t := p.Subject.(*transferRequest)
-		t.verified = verdicts[i].KYCStatus == verified
+		tries[i] = t.try
 		ids = append(ids, t.try.Customer.ID, t.to)
 	}
-	round := &transferRound{transferRule: r, tx: tx, day: dayOf(r.Clock.Now().Unix())}
-	if len(ids) == 0 {
-		return round, nil
-	}
-	slices.Sort(ids)
-	if round.parties, err = r.store.lockParties(ctx, tx, slices.Compact(ids)); err != nil {
+	round := &transferRound{transferRule: r, tx: tx, proposals: proposals, day: dayOf(r.Clock.Now().Unix())}
+	if round.authorizing, err = r.Customers.QueueTransfers(ctx, tx, tries); err != nil {
 		return nil, err
 	}
-	for i, p := range proposals {
-		if verdicts[i].Err != nil {
-			continue
-		}
+	slices.Sort(ids)
+	round.parties, err = r.store.lockParties(ctx, tx, slices.Compact(ids))
+	return round, err
+}
+
+// Judge implements ledger.Round.
+func (r *transferRound) Judge(ctx context.Context) error {
+	verdicts, err := r.authorizing.Judge(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.parties.complete(ctx, r.tx); err != nil {
+		return err
+	}
+	for i, p := range r.proposals {
 		t := p.Subject.(*transferRequest)
-		to := round.parties[t.to]
+		t.verified = verdicts[i].KYCStatus == verified
+		from, to := r.parties.byID[t.try.Customer.ID], r.parties.byID[t.to]
 		switch {
+		case verdicts[i].Err != nil:
+			p.Refuse(verdicts[i].Err)
 		case to == nil || to.status == identity.Closed:
 			p.Refuse(ErrRecipientNotFound)
-		case round.parties[t.try.Customer.ID].revokedAt != nil && !t.verified:
+		case from.revokedAt != nil && !t.verified:
 			p.Refuse(ErrSendingBlocked)
 		default:
 			t.recipientRef = to.walletRef
 		}
 	}
-	return round, nil
+	return nil
 }
 
 // Admit implements ledger.Round. Several transfers of one customer in a round are judged one after the other.
 func (r *transferRound) Admit(p *ledger.Proposal) error {
 	t := p.Subject.(*transferRequest)
-	from := r.parties[t.try.Customer.ID]
+	from := r.parties.byID[t.try.Customer.ID]
 	from.enter(r.day)
 	if err := r.TransferLimits.Of(t.verified).allow(t.worth, from.transferred); err != nil {
 		return err
@@ -267,7 +268,7 @@ func (r *transferRound) Record(ctx context.Context, posted []*ledger.Proposal) e
 		t := p.Subject.(*transferRequest)
 		sender := t.try.Customer.ID
 		for _, side := range [2]struct{ user, other, units int64 }{{sender, t.to, -t.units}, {t.to, sender, t.units}} {
-			c := r.parties[side.user]
+			c := r.parties.byID[side.user]
 			c.entries++
 			touched[side.user] = c
 			entries = append(entries, Entry{

@@ -40,6 +40,8 @@ var conformance = []struct {
 	{"rows that cannot be scanned", wrongScan},
 	{"collecting stops at the first error", collect},
 	{"counting from many sides loses nothing", parallelCounting},
+	{"what is queued runs in its order, before the next statement", queueing},
+	{"what is queued last is committed or fails the transaction", queueingLast},
 	{"sweeping removes what fits, in batches", sweeping},
 }
 
@@ -569,5 +571,131 @@ func sweeping(t *testing.T, d db.DB) {
 	}
 	if err := db.Sweep(t.Context(), d, "nowhere", "big < 1"); err == nil {
 		t.Error("a table that does not exist was swept")
+	}
+}
+
+func numbers(ids *[]int64) func(db.Rows) error {
+	return func(rows db.Rows) error {
+		for rows.Next() {
+			var id int64
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			*ids = append(*ids, id)
+		}
+		return nil
+	}
+}
+
+func queueing(t *testing.T, d db.DB) {
+	const insert, list = "INSERT INTO probe (id) VALUES ($1)", "SELECT id FROM probe WHERE id > $1 ORDER BY id"
+	// However the next statement comes, the first of the transaction or not, it finds what was queued.
+	for i, next := range []func(ctx context.Context, tx db.Tx) error{
+		func(ctx context.Context, tx db.Tx) error { return tx.Flush(ctx) },
+		func(ctx context.Context, tx db.Tx) error {
+			n, err := tx.Exec(ctx, "UPDATE probe SET big = 1 WHERE id > $1", 0)
+			if err == nil && n%2 != 0 {
+				err = fmt.Errorf("%d rows", n)
+			}
+			return err
+		},
+		func(ctx context.Context, tx db.Tx) error {
+			rows, err := tx.Query(ctx, list, 0)
+			all, err := db.Collect(rows, err, func(r db.Row) (id int64, err error) { return id, r.Scan(&id) })
+			if err == nil && len(all)%2 != 0 {
+				err = fmt.Errorf("%d rows", len(all))
+			}
+			return err
+		},
+		func(ctx context.Context, tx db.Tx) error {
+			var n int
+			if err := tx.QueryRow(ctx, "SELECT COUNT(*) FROM probe WHERE id > $1", 0).Scan(&n); err != nil || n%2 != 0 {
+				return fmt.Errorf("%d rows, %w", n, err)
+			}
+			if err := tx.QueryRow(ctx, "SELECT id FROM probe WHERE id = $1", -1).Scan(&n); !errors.Is(err, db.ErrNoRows) {
+				return fmt.Errorf("no row: %w", err)
+			}
+			return nil
+		},
+		func(ctx context.Context, tx db.Tx) error {
+			_, err := tx.Exec(ctx, "UPDATE probe SET big = 2")
+			return err
+		},
+		func(context.Context, db.Tx) error { return nil },
+	} {
+		for begun := range 2 {
+			exec(t, d, "DELETE FROM probe")
+			var between, after []int64
+			err := d.RunTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+				if begun == 1 {
+					if _, err := tx.Exec(ctx, "DELETE FROM probe WHERE id = $1", 1); err != nil {
+						return err
+					}
+				}
+				between, after = nil, nil
+				return errors.Join(tx.Queue(ctx, nil, insert, 1), tx.Queue(ctx, numbers(&between), list, 0), tx.Queue(ctx, nil, insert, 2),
+					tx.Queue(ctx, numbers(&after), list, 0), next(ctx, tx))
+			})
+			if err != nil || !slices.Equal(between, []int64{1}) || !slices.Equal(after, []int64{1, 2}) || count(t, d) != 2 {
+				t.Errorf("way %d: %v, %v; %d rows, %v", i, between, after, count(t, d), err)
+			}
+		}
+	}
+}
+
+func queueingLast(t *testing.T, d db.DB) {
+	const insert = "INSERT INTO probe (id) VALUES ($1)"
+	refused := errors.New("refused")
+	for name, tt := range map[string]struct {
+		ids  []int
+		read func(db.Rows) error
+		is   func(error) bool
+	}{
+		"committed":          {[]int{1, 2}, nil, func(err error) bool { return err == nil }},
+		"unique violation":   {[]int{1, 1, 2}, nil, db.IsUniqueViolation},
+		"refused by reading": {[]int{1, 2}, func(db.Rows) error { return refused }, func(err error) bool { return errors.Is(err, refused) }},
+	} {
+		exec(t, d, "DELETE FROM probe")
+		followed := 0
+		err := d.RunTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			tx.AfterCommit(func() { followed++ })
+			if tt.read != nil {
+				if err := tx.Queue(ctx, tt.read, "SELECT id FROM probe WHERE id = $1", 1); err != nil {
+					return err
+				}
+			}
+			for _, id := range tt.ids {
+				if err := tx.Queue(ctx, nil, insert, id); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		want := 0
+		if err == nil {
+			want = 1
+		}
+		if !tt.is(err) || followed != want || count(t, d) != 2*want {
+			t.Errorf("%s: %v, followed by %d, %d rows", name, err, followed, count(t, d))
+		}
+	}
+	// A failure is not forgotten, whatever fn makes of it, and the connection is good for the next.
+	exec(t, d, "DELETE FROM probe")
+	err := d.RunTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+		_ = tx.Queue(ctx, nil, insert, 1)
+		err := errors.Join(tx.Queue(ctx, nil, insert, 1), tx.Flush(ctx))
+		if !db.IsUniqueViolation(err) {
+			t.Errorf("twice the same: %v", err)
+		}
+		if d.Engine() == db.SQLite {
+			return err // one statement is taken back there, no more
+		}
+		return nil
+	})
+	if err == nil || count(t, d) != 0 {
+		t.Errorf("%v, %d rows", err, count(t, d))
+	}
+	if err := d.RunTx(t.Context(), func(context.Context, db.Tx) error { return nil }); err != nil {
+		t.Error("nothing at all:", err)
 	}
 }

@@ -52,6 +52,13 @@ type Tx interface {
 	// AfterCommit has fn run once the transaction is committed: for what cannot be rolled back, such as counting or logging
 	// what has happened. A run that is retried or fails takes what it registered with it.
 	AfterCommit(fn func())
+	// Queue runs a statement no later than the next one, or the commit: PostgreSQL gets all that is queued in one message, which
+	// saves the way there and back. They run in their order. read is given the rows, and asks nothing of the database itself; with
+	// nil only success matters. If one fails, so does what sends it, with its error: whoever means to tell errors of their own
+	// apart calls Flush. What is queued must be understood by the server as things stand before the first of it runs.
+	Queue(ctx context.Context, read func(Rows) error, sql string, args ...any) error
+	// Flush runs what is queued.
+	Flush(ctx context.Context) error
 	tx()
 }
 

@@ -95,35 +95,23 @@ func (p *Postgres) RunTx(ctx context.Context, fn func(context.Context, Tx) error
 	var after *onCommit
 	err := retry(ctx, func() error {
 		after = &onCommit{}
-		return pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error { return fn(ctx, pgTx{after, tx}) })
+		conn, err := p.pool.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		// The pool lets a connection go that is not idle.
+		defer conn.Release()
+		tx := &pgTx{onCommit: after, conn: conn.Conn()}
+		defer tx.rollback(ctx)
+		if err := fn(ctx, tx); err != nil {
+			return err
+		}
+		return tx.commit(ctx)
 	})
 	if err == nil {
 		after.run()
 	}
 	return err
-}
-
-type pgTx struct {
-	*onCommit
-	pgx.Tx
-}
-
-func (pgTx) tx()            {}
-func (pgTx) Engine() Engine { return PostgreSQL }
-func (t pgTx) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	return pgExec(ctx, t.Tx, sql, args)
-}
-func (t pgTx) Query(ctx context.Context, sql string, args ...any) (Rows, error) {
-	return pgQuery(ctx, t.Tx, sql, args)
-}
-func (t pgTx) QueryRow(ctx context.Context, sql string, args ...any) Row {
-	return pgRow{t.Tx.QueryRow(ctx, sql, args...)}
-}
-
-// PgxTx is the native transaction behind tx, if the engine is PostgreSQL.
-func PgxTx(tx Tx) (pgx.Tx, bool) {
-	t, ok := tx.(pgTx)
-	return t.Tx, ok
 }
 
 type pgQuerier interface {

@@ -252,6 +252,26 @@ type liteTx struct {
 func (liteTx) tx()            {}
 func (liteTx) Engine() Engine { return SQLite }
 
+// Queue implements Tx: SQLite is no way off, and asked at once.
+func (t liteTx) Queue(ctx context.Context, read func(Rows) error, query string, args ...any) error {
+	if read == nil {
+		_, err := t.Exec(ctx, query, args...)
+		return err
+	}
+	rows, err := t.Query(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	if err := read(rows); err != nil {
+		return err
+	}
+	return rows.Err()
+}
+
+// Flush implements Tx.
+func (liteTx) Flush(context.Context) error { return nil }
+
 func (t liteTx) Exec(ctx context.Context, query string, args ...any) (n int64, err error) {
 	var res sql.Result
 	if stmt := t.repeated.get(query); stmt != nil {

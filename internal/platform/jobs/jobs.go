@@ -109,8 +109,10 @@ func New(d db.DB, o Options) (*Queue, error) {
 		}
 		q.client = c
 		q.insert = func(ctx context.Context, tx db.Tx, args river.JobArgs, opts *river.InsertOpts) error {
-			native, _ := db.PgxTx(tx)
-			_, err := c.InsertTx(ctx, native, args, opts)
+			native, err := db.PgxTx(ctx, tx)
+			if err == nil {
+				_, err = c.InsertTx(ctx, native, args, opts)
+			}
 			return err
 		}
 	case *db.Lite:
