@@ -162,6 +162,8 @@ func TestBadValuesAreNamedAndNotRepeated(t *testing.T) {
 		{"CCP_MAX_BODY_BYTES", "10", "between"},
 		{"CCP_REQUEST_TIMEOUT", "30", "unit"},
 		{"CCP_REQUEST_TIMEOUT", "-1s", "longer than nothing"},
+		{"CCP_WITHDRAWAL_REPEAT_WINDOW", "89s", "at least 1m30s"},
+		{"CCP_WITHDRAWAL_DAY_COUNT", "-1", "between 0 and"},
 		{"CCP_KYC_CHANNEL", "both", "pokepay or didit"},
 		{"CCP_KYC_ATTEMPTS_PER_HOUR", "0", "between 1 and"},
 		{"CCP_KYC_ATTEMPTS_PER_DAY", "many", "whole number"},

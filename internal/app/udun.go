@@ -39,10 +39,11 @@ type UdunConfig struct {
 // WithdrawalsConfig is what customers may have sent out.
 type WithdrawalsConfig struct {
 	Fees     Amounts `env:"CCP_WITHDRAWAL_FEES" doc:"What a withdrawal costs, in whole coins, such as USDT-TRC20=1,BTC=0.0002. It comes out of the amount."`
-	Minimums Amounts `env:"CCP_WITHDRAWAL_MINIMUMS" doc:"The smallest withdrawal, in whole coins."`
+	Minimums Amounts `env:"CCP_WITHDRAWAL_MINIMUMS" doc:"The smallest withdrawal, in whole coins. Coins that are not named have a minimum of about what the chain takes: USDT-TRC20 5, USDT-ERC20 and USDC-ERC20 10, USDT-BEP20 2, BTC 0.0001, ETH 0.002, TRX 10, LTC 0.02, BNB 0.003."`
 
-	AutomaticLimit int64         `env:"CCP_WITHDRAWAL_AUTOMATIC_LIMIT" envDefault:"500" doc:"What is worth more than this, in whole USDT, waits for an operator, and so does what has no price. 0: everything waits."`
-	RepeatWindow   time.Duration `env:"CCP_WITHDRAWAL_REPEAT_WINDOW" envDefault:"60s" doc:"The same request of a customer within this time is the same withdrawal: the app sends no key that tells two taps from two wishes."`
+	AutomaticLimit int64         `env:"CCP_WITHDRAWAL_AUTOMATIC_LIMIT" envDefault:"500" doc:"When a customer's withdrawals of a day of UTC are worth more than this together, in whole USDT, the one that exceeds it and those after it wait for an operator, and so does what has no price. 0: everything waits."`
+	DayCount       int           `env:"CCP_WITHDRAWAL_DAY_COUNT" envDefault:"20" doc:"How many withdrawals a customer may ask for within a day of UTC: each costs a fee of the chain. 0: no limit."`
+	RepeatWindow   time.Duration `env:"CCP_WITHDRAWAL_REPEAT_WINDOW" envDefault:"3m" doc:"The same request of a customer within this time is the same withdrawal: the app sends no key that tells two taps from two wishes. The app waits 60 s for an answer: at least that and CCP_REQUEST_TIMEOUT."`
 
 	Limit            int64 `env:"CCP_WITHDRAWAL_LIMIT" envDefault:"1000" doc:"What a customer who is not verified may withdraw at once, in whole USDT by value. 0: no limit."`
 	DayLimit         int64 `env:"CCP_WITHDRAWAL_DAY_LIMIT" envDefault:"1000" doc:"The same within a day of UTC."`
@@ -96,6 +97,9 @@ func (a Amounts) units(coins []wallet.Coin) (map[string]int64, error) {
 // configured tells whether there is a gateway.
 func (c UdunConfig) configured() bool { return c.URL != "" }
 
+// appPatience is how long the app waits for an answer.
+const appPatience = time.Minute
+
 // gatewayProblems looks at every setting of gateway and withdrawals by itself.
 func (c Config) gatewayProblems() []error {
 	var problems []error
@@ -123,6 +127,13 @@ func (c Config) gatewayProblems() []error {
 		if _, err := amounts.units(catalogue); err != nil {
 			refuse(name, err.Error())
 		}
+	}
+	if w.DayCount < 0 || w.DayCount > 10_000 {
+		refuse("CCP_WITHDRAWAL_DAY_COUNT", "must be between 0 and 10000")
+	}
+	// Who taps again after the app has given up must find the withdrawal that the first tap has made (contract/rules section 2).
+	if least := appPatience + c.HTTP.RequestTimeout; w.RepeatWindow < least {
+		refuse("CCP_WITHDRAWAL_REPEAT_WINDOW", fmt.Sprintf("must be at least %s, with CCP_REQUEST_TIMEOUT", least))
 	}
 	for name, limit := range map[string]int64{"CCP_WITHDRAWAL_AUTOMATIC_LIMIT": w.AutomaticLimit, "CCP_WITHDRAWAL_LIMIT": w.Limit, "CCP_WITHDRAWAL_DAY_LIMIT": w.DayLimit,
 		"CCP_WITHDRAWAL_LIMIT_VERIFIED": w.LimitVerified, "CCP_WITHDRAWAL_DAY_LIMIT_VERIFIED": w.DayLimitVerified} {
@@ -157,7 +168,7 @@ func (c Config) gatewayOptions(t clock.Clock, metrics prometheus.Registerer) (o 
 	catalogue := wallet.Catalogue(c.Wallet.BSC)
 	o = wallet.GatewayOptions{
 		CallbackKey: c.Udun.CallbackKey, BareCallback: c.Udun.BareCallback, AutoPay: c.Udun.AutoPay, BalanceUnit: wallet.BalanceUnit(c.Udun.BalanceUnit),
-		ReconcileEvery: c.Udun.ReconcileEvery, RepeatWindow: c.Withdrawals.RepeatWindow, JobTimeout: c.jobTimeout(),
+		ReconcileEvery: c.Udun.ReconcileEvery, RepeatWindow: c.Withdrawals.RepeatWindow, WithdrawalsPerDay: c.Withdrawals.DayCount, JobTimeout: c.jobTimeout(),
 		AutomaticLimit: limits(c.Withdrawals.AutomaticLimit, 0).Operation,
 		WithdrawalLimits: wallet.LimitsByLevel{
 			Unverified: limits(c.Withdrawals.Limit, c.Withdrawals.DayLimit), Verified: limits(c.Withdrawals.LimitVerified, c.Withdrawals.DayLimitVerified),

@@ -80,7 +80,7 @@ const (
 )
 
 // moneySettings leave amounts alone, and wait little for the gateway.
-var moneySettings = []string{"CCP_TRANSFER_LIMIT=0", "CCP_TRANSFER_DAY_LIMIT=0", "CCP_WITHDRAWAL_LIMIT=0", "CCP_WITHDRAWAL_DAY_LIMIT=0",
+var moneySettings = []string{"CCP_TRANSFER_LIMIT=0", "CCP_TRANSFER_DAY_LIMIT=0", "CCP_WITHDRAWAL_LIMIT=0", "CCP_WITHDRAWAL_DAY_LIMIT=0", "CCP_WITHDRAWAL_DAY_COUNT=0",
 	"CCP_WITHDRAWAL_FEES=USDT-TRC20=1.5,ETH=0.0005", "CCP_RECONCILE_EVERY=1m", "CCP_UDUN_TIMEOUT=1s"}
 
 // openBank starts an installation with customers who have coins.

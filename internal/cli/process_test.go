@@ -260,7 +260,7 @@ func customerAt(t *testing.T, api, box string) *walker {
 }
 
 // unhurried are time limits that no test gets into the way of.
-var unhurried = []string{"CCP_REQUEST_TIMEOUT=8m", "CCP_POKEPAY_TIMEOUT=4m", "CCP_DRAIN_TIMEOUT=4m"}
+var unhurried = []string{"CCP_REQUEST_TIMEOUT=8m", "CCP_POKEPAY_TIMEOUT=4m", "CCP_DRAIN_TIMEOUT=4m", "CCP_WITHDRAWAL_REPEAT_WINDOW=10m"}
 
 // slow lets calls to the issuer's session take this long, and returns when one is under way.
 func slow(t *testing.T, c *walker, ms int) (answered chan error) {

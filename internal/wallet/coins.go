@@ -18,6 +18,7 @@ type Coin struct {
 	Symbol      string // shown under the balance
 	Title       string // coin_name
 	MainSymbol  string // the chain's own coin; empty for that coin itself
+	Least       int64  // smallest withdrawal unless configured otherwise, in units: about what the chain's fee is worth to us, or more
 }
 
 // Chain is a main coin type of the gateway.
@@ -54,19 +55,24 @@ func Catalogue(bsc string) []Coin {
 	eth := Chain{"ETH", "60", EVM}
 	trx := Chain{"TRX", "195", Tron}
 	bnb := Chain{"BSC", bsc, EVM}
-	coin := func(name string, scale int32, chain Chain, coinType string, decimals int32, symbol, title, main string) Coin {
-		return Coin{money.Asset{Code: name, Scale: scale}, chain, coinType, decimals, symbol, title, main}
+	coin := func(name string, scale int32, chain Chain, coinType string, decimals int32, symbol, title, main, least string) Coin {
+		asset := money.Asset{Code: name, Scale: scale}
+		units, err := asset.Parse(least)
+		if err != nil {
+			panic(err) // a slip below
+		}
+		return Coin{asset, chain, coinType, decimals, symbol, title, main, units}
 	}
 	return []Coin{
-		coin("USDT-TRC20", 6, trx, "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t", 6, "USDT", "USDT (TRC20)", "TRX"),
-		coin("USDT-ERC20", 6, eth, "0xdac17f958d2ee523a2206206994597c13d831ec7", 6, "USDT", "USDT (ERC20)", "ETH"),
-		coin("USDT-BEP20", 6, bnb, "0x55d398326f99059ff775485246999027b3197955", 18, "USDT", "USDT (BEP20)", "BNB"),
-		coin("USDC-ERC20", 6, eth, "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48", 6, "USDC", "USDC (ERC20)", "ETH"),
-		coin("BTC", 8, btc, "0", 8, "BTC", "Bitcoin", ""),
-		coin("ETH", 8, eth, "60", 18, "ETH", "Ethereum", ""),
-		coin("TRX", 6, trx, "195", 6, "TRX", "TRON", ""),
-		coin("LTC", 8, ltc, "2", 8, "LTC", "Litecoin", ""),
-		coin("BNB", 8, bnb, bsc, 18, "BNB", "BNB", ""),
+		coin("USDT-TRC20", 6, trx, "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t", 6, "USDT", "USDT (TRC20)", "TRX", "5"),
+		coin("USDT-ERC20", 6, eth, "0xdac17f958d2ee523a2206206994597c13d831ec7", 6, "USDT", "USDT (ERC20)", "ETH", "10"),
+		coin("USDT-BEP20", 6, bnb, "0x55d398326f99059ff775485246999027b3197955", 18, "USDT", "USDT (BEP20)", "BNB", "2"),
+		coin("USDC-ERC20", 6, eth, "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48", 6, "USDC", "USDC (ERC20)", "ETH", "10"),
+		coin("BTC", 8, btc, "0", 8, "BTC", "Bitcoin", "", "0.0001"),
+		coin("ETH", 8, eth, "60", 18, "ETH", "Ethereum", "", "0.002"),
+		coin("TRX", 6, trx, "195", 6, "TRX", "TRON", "", "10"),
+		coin("LTC", 8, ltc, "2", 8, "LTC", "Litecoin", "", "0.02"),
+		coin("BNB", 8, bnb, bsc, 18, "BNB", "BNB", "", "0.003"),
 	}
 }
 

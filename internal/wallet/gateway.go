@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -44,11 +45,12 @@ type GatewayOptions struct {
 	CreditAt        []udun.Status    // statuses of a deposit that mean that it is there; none: 3 (provider/udun section 5.2)
 	DepositMinimums map[string]int64 // smaller deposits go to suspense
 
-	WithdrawalMinimums map[string]int64
+	WithdrawalMinimums map[string]int64 // a coin that is not named: Coin.Least
 	WithdrawalFees     map[string]int64 // come out of the amount
 	WithdrawalLimits   LimitsByLevel
-	AutomaticLimit     int64         // what is worth more waits for an operator
-	RepeatWindow       time.Duration // an equal request within it is the same withdrawal; 0: one minute
+	WithdrawalsPerDay  int           // of a customer, those that came to nothing included; 0: as many as they like
+	AutomaticLimit     int64         // a customer's withdrawals of a day that are worth more together wait for an operator
+	RepeatWindow       time.Duration // an equal request within it is the same withdrawal; 0: three minutes. The app waits 60 s for an answer
 	AutoPay            bool          // order with /mch/withdraw/proxypay, which the gateway may pay without its own review
 
 	BalanceUnit    BalanceUnit   // of what the gateway says it holds; empty: human
@@ -69,7 +71,7 @@ func (o *GatewayOptions) complete() {
 	if len(o.CreditAt) == 0 {
 		o.CreditAt = []udun.Status{udun.StatusSucceeded}
 	}
-	o.RepeatWindow = cmp.Or(o.RepeatWindow, time.Minute)
+	o.RepeatWindow = cmp.Or(o.RepeatWindow, 3*time.Minute)
 	o.BalanceUnit = cmp.Or(o.BalanceUnit, HumanUnits)
 	o.ReconcileEvery = cmp.Or(o.ReconcileEvery, 15*time.Minute)
 	o.JobTimeout = cmp.Or(o.JobTimeout, jobs.DefaultTimeout)
@@ -78,6 +80,12 @@ func (o *GatewayOptions) complete() {
 // newGate completes the options and makes the gateway's side.
 func newGate(o *Options) *gate {
 	o.Gateway.complete()
+	minimums := map[string]int64{}
+	for _, c := range o.Coins {
+		minimums[c.Code] = c.Least
+	}
+	maps.Copy(minimums, o.Gateway.WithdrawalMinimums)
+	o.Gateway.WithdrawalMinimums = minimums
 	return &gate{inbound: inbound.NewStore(o.DB, o.Vault, o.Clock), metrics: newGateMetrics(o.Registerer)}
 }
 

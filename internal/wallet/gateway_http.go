@@ -19,7 +19,7 @@ func (s *Service) registerGateway(a *api.API) {
 		ID: "request-withdrawal", Method: http.MethodPost, Path: "/wallet/withdrawal", Tag: tagWallet,
 		Summary: "Send coins to an address on chain",
 		Describe: "The amount is reserved at once; a fee comes out of it. Large amounts wait for a person. The chain follows from the currency, network is not used. " +
-			"An equal request within a minute is the same withdrawal.",
+			"An equal request within three minutes is the same withdrawal, unless each has an Idempotency-Key of its own.",
 		Errors: []int{http.StatusBadRequest, http.StatusForbidden, http.StatusServiceUnavailable},
 	}, s.postWithdrawal)
 	api.Register(a, api.Operation{
@@ -42,6 +42,7 @@ func (s *Service) registerGateway(a *api.API) {
 }
 
 type withdrawalInput struct {
+	Key  string `header:"Idempotency-Key" hidden:"true"`
 	Body struct {
 		Amount   api.Number `json:"amount" doc:"Whole coins, more than 0, with no more decimals than the coin has. A fee comes out of it." example:"12.5"`
 		Currency string     `json:"currency" doc:"Name of the coin, as in the wallet." example:"USDT-TRC20"`
@@ -107,7 +108,7 @@ type withdrawalAnswer struct {
 type withdrawalOutput struct{ Body withdrawalAnswer }
 
 func (s *Service) postWithdrawal(ctx context.Context, in *withdrawalInput) (*withdrawalOutput, error) {
-	w, err := s.RequestWithdrawal(ctx, identity.CustomerFrom(ctx), WithdrawalRequest{Currency: in.Body.Currency, Amount: string(in.Body.Amount), Address: in.Body.Address})
+	w, err := s.RequestWithdrawal(ctx, identity.CustomerFrom(ctx), WithdrawalRequest{Currency: in.Body.Currency, Amount: string(in.Body.Amount), Address: in.Body.Address, Key: in.Key})
 	if err != nil {
 		return nil, err
 	}

@@ -158,6 +158,11 @@ func (s store) equalWithdrawal(ctx context.Context, tx db.Tx, w Withdrawal, sinc
 		AND requested_at >= $5 ORDER BY user_id, id DESC LIMIT 1`, w.UserID, w.Coin, w.Units, w.AddressKey, since))
 }
 
+// withdrawalDay is the day of the nth newest withdrawal of a customer. db.ErrNoRows if there are not so many.
+func (s store) withdrawalDay(ctx context.Context, tx db.Tx, userID int64, nth int) (day int64, err error) {
+	return day, tx.QueryRow(ctx, `SELECT day FROM withdrawals WHERE user_id = $1 ORDER BY user_id DESC, id DESC LIMIT 1 OFFSET $2`, userID, nth-1).Scan(&day)
+}
+
 func (s store) addWithdrawal(ctx context.Context, tx db.Tx, w Withdrawal) (id int64, err error) {
 	err = tx.QueryRow(ctx, `INSERT INTO withdrawals (business_id, user_id, coin, units, fee, worth, day, address, address_key, state, waits_for, attempts,
 		uncertain, said, trade_id, tx_id, entry, hold_id, version, requested_at, entered_at, next_at)

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/comecomepay/comecomepay/internal/api"
 	"github.com/comecomepay/comecomepay/internal/identity"
 	"github.com/comecomepay/comecomepay/internal/ledger"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
@@ -28,6 +30,7 @@ var (
 	ErrWithdrawalMinimum     = problem.Define("WITHDRAWAL_MINIMUM", problem.Invalid)         // Minimum, Currency
 	ErrWithdrawalsBlocked    = problem.Define("WITHDRAWALS_BLOCKED", problem.Forbidden)      // Until
 	ErrWithdrawalUnavailable = problem.Define("WITHDRAWAL_UNAVAILABLE", problem.Unavailable) // the gateway does not send this coin
+	ErrWithdrawalCount       = problem.Define("WITHDRAWAL_DAY_COUNT", problem.Invalid)       // Most
 	ErrWithdrawalStatus      = problem.Define("WITHDRAWAL_STATUS_UNKNOWN", problem.Invalid)  // of a filter
 )
 
@@ -54,30 +57,30 @@ type WithdrawalRequest struct {
 	Currency string // name of the coin
 	Amount   string // whole coins, as the number stands in the request; the fee comes out of it
 	Address  string
+	Key      string // Idempotency-Key of the request; empty: none
 }
 
 // subject names the withdrawal in cases and to operators.
 func (w Withdrawal) subject() string { return fmt.Sprintf("withdrawal %d", w.ID) }
 
 // RequestWithdrawal reserves the amount and lets it be sent: at once, or after an operator has approved it if it is worth more than is
-// sent automatically (contract/money 2.3). An equal request within a short time is the same withdrawal.
+// sent automatically (contract/money 2.3). A request with the key of an earlier one is that withdrawal, also if the answer was lost to a
+// crash. Without a key, which the app does not send, an equal request within RepeatWindow is.
 //
 // Errors: ErrCurrencyUnknown, ErrAmountInvalid, ErrAmountTooPrecise, ErrAmountTooLarge, ErrAmountNotPositive, ErrAddressInvalid,
 // ErrAddressOwn, ErrAddressOfCustomer, ErrWithdrawalMinimum, ErrWithdrawalsBlocked, ErrWithdrawalUnavailable, ErrInsufficientBalance,
-// ErrSendingBlocked, ErrOperationLimit, ErrDayLimit, ErrPriceUnavailable, identity.ErrAccountFrozen, api.ErrUnauthenticated.
+// ErrSendingBlocked, ErrOperationLimit, ErrDayLimit, ErrWithdrawalCount, ErrPriceUnavailable, api.ErrKeyReused, identity.ErrAccountFrozen, api.ErrUnauthenticated.
 func (s *Service) RequestWithdrawal(ctx context.Context, c identity.Customer, r WithdrawalRequest) (Withdrawal, error) {
 	w, coin, err := s.checkedWithdrawal(ctx, c, r)
 	if err != nil {
 		return Withdrawal{}, err
 	}
-	id, err := uuid.NewV7FromReader(s.Random)
-	if err != nil {
+	if w.BusinessID, err = s.businessID(c.ID, r.Key); err != nil {
 		return Withdrawal{}, err
 	}
-	w.BusinessID = id.String()
 	var out Withdrawal
 	err = s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) (err error) {
-		out, err = s.reserve(ctx, tx, w, coin)
+		out, err = s.reserve(ctx, tx, w, coin, r.Key != "")
 		return err
 	})
 	switch {
@@ -87,6 +90,36 @@ func (s *Service) RequestWithdrawal(ctx context.Context, c identity.Customer, r 
 		return Withdrawal{}, ErrAmountTooLarge
 	}
 	return out, err
+}
+
+// businessID names a withdrawal, as transferReference names a transfer. It has the form of a UUID: what the gateway takes beyond that is
+// not documented.
+func (s *Service) businessID(userID int64, key string) (string, error) {
+	if key == "" {
+		id, err := uuid.NewV7FromReader(s.Random)
+		return id.String(), err
+	}
+	var id uuid.UUID
+	copy(id[:], s.Vault.Hash("withdrawal", strconv.FormatInt(userID, 10), key))
+	id[6], id[8] = id[6]&0x0f|0x80, id[8]&0x3f|0x80 // version 8, whose bits are the maker's
+	return id.String(), nil
+}
+
+// earlier finds the withdrawal that a request has made before; db.ErrNoRows if it is a new one. The customer is locked.
+func (s *Service) earlier(ctx context.Context, tx db.Tx, w Withdrawal, keyed bool) (Withdrawal, error) {
+	now := s.Clock.Now()
+	if !keyed {
+		same, err := s.store.equalWithdrawal(ctx, tx, w, now.Add(-s.Gateway.RepeatWindow))
+		if err == nil && (same.State == Declined || same.State == Broken) {
+			err = db.ErrNoRows // the money is back: it is tried once more
+		}
+		return same, err
+	}
+	same, err := s.store.lockWithdrawal(ctx, tx, `business_id = $1`, w.BusinessID)
+	if err == nil && (same.Coin != w.Coin || same.Units != w.Units || same.AddressKey != w.AddressKey || now.Sub(same.RequestedAt) > keyLife) {
+		err = api.ErrKeyReused
+	}
+	return same, err
 }
 
 // checkedWithdrawal checks what can be checked without a transaction.
@@ -127,20 +160,18 @@ func (s *Service) isContract(chain Chain, a Address) bool {
 }
 
 // reserve decides about a withdrawal under the customer's lock and moves the amount to what is held.
-func (s *Service) reserve(ctx context.Context, tx db.Tx, w Withdrawal, coin Coin) (Withdrawal, error) {
+func (s *Service) reserve(ctx context.Context, tx db.Tx, w Withdrawal, coin Coin, keyed bool) (Withdrawal, error) {
 	account, err := s.Customers.WithdrawalStanding(ctx, tx, w.UserID)
 	if err != nil {
 		return Withdrawal{}, err
+	}
+	if earlier, err := s.earlier(ctx, tx, w, keyed); !errors.Is(err, db.ErrNoRows) {
+		return earlier, err
 	}
 	if until := account.WithdrawalsBlockedUntil; until != nil {
 		return Withdrawal{}, ErrWithdrawalsBlocked.With("Until", until.UTC().Format("2006-01-02 15:04 UTC"))
 	}
 	now := s.Clock.Now()
-	if earlier, err := s.store.equalWithdrawal(ctx, tx, w, now.Add(-s.Gateway.RepeatWindow)); err == nil && earlier.State != Declined && earlier.State != Broken {
-		return earlier, nil
-	} else if err != nil && !errors.Is(err, db.ErrNoRows) {
-		return Withdrawal{}, err
-	}
 	if err := s.notAmongUs(ctx, tx, w, coin); err != nil {
 		return Withdrawal{}, err
 	}
@@ -161,11 +192,21 @@ func (s *Service) reserve(ctx context.Context, tx db.Tx, w Withdrawal, coin Coin
 	if err := s.Gateway.WithdrawalLimits.Of(isVerified).allow(w.Worth, c.withdrawn); err != nil {
 		return Withdrawal{}, err
 	}
+	if most := s.Gateway.WithdrawalsPerDay; most > 0 {
+		// Each costs us a fee of the chain.
+		day, err := s.store.withdrawalDay(ctx, tx, w.UserID, most)
+		if err == nil && day >= c.day {
+			return Withdrawal{}, ErrWithdrawalCount.With("Most", most)
+		}
+		if err != nil && !errors.Is(err, db.ErrNoRows) {
+			return Withdrawal{}, err
+		}
+	}
 	c.withdrawn = add(c.withdrawn, w.Worth)
 	w.HoldID, w.Day, w.RequestedAt, w.EnteredAt, w.Entry = posted.ID, c.day, now, now, c.entries+1
 	until := now.Add(s.lease()) // the job below is on its way
 	w.NextAt = &until
-	if w.Worth < 0 || w.Worth > s.Gateway.AutomaticLimit {
+	if w.Worth < 0 || c.withdrawn > s.Gateway.AutomaticLimit { // of the day: many small ones take no way around the operator
 		w.State, w.WaitsFor, w.NextAt = InReview, WaitsForLimit, nil
 	}
 	if w.ID, err = s.store.addWithdrawal(ctx, tx, w); err != nil {
@@ -185,7 +226,7 @@ func (s *Service) reserve(ctx context.Context, tx db.Tx, w Withdrawal, coin Coin
 		return Withdrawal{}, err
 	}
 	if w.State == InReview {
-		err = s.openCase(ctx, tx, string(CaseApproval), w.subject(), "worth more than is sent without an operator")
+		err = s.openCase(ctx, tx, string(CaseApproval), w.subject(), "worth more than is sent without an operator, with what was asked for before on that day")
 	} else {
 		err = s.Jobs.Insert(ctx, tx, withdrawalArgs{w.ID}, jobs.Attempts(1))
 	}

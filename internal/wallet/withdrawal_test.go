@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/comecomepay/comecomepay/internal/api"
 	"github.com/comecomepay/comecomepay/internal/identity"
 	"github.com/comecomepay/comecomepay/internal/ledger"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
@@ -317,18 +318,128 @@ func TestRepeatedTaps(t *testing.T) {
 		c.kept("USDT-TRC20", "0", "100")
 		w.fund(c, "USDT-TRC20", "100")
 		first := c.withdraw("USDT-TRC20", "10", out)
-		w.clock.Advance(59 * time.Second)
-		if again := c.withdraw("USDT-TRC20", "10.0", out); again != first {
-			t.Error("within a minute it is another one")
+		// The app waits for a minute, and then the customer taps again.
+		for _, after := range []time.Duration{61 * time.Second, 118 * time.Second} {
+			w.clock.Advance(after)
+			if again := c.withdraw("USDT-TRC20", "10.0", out); again != first {
+				t.Error("within three minutes it is another one")
+			}
 		}
 		w.clock.Advance(2 * time.Second)
 		if again := c.withdraw("USDT-TRC20", "10", out); again == first {
-			t.Error("after a minute it is the same")
+			t.Error("after three minutes it is the same")
 		}
 		if c.withdraw("USDT-TRC20", "10", "TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH") == first {
 			t.Error("to another address it is the same")
 		}
 		c.kept("USDT-TRC20", "70", "130")
+	})
+}
+
+// A key names one withdrawal, also when the edge has lost its answer to a crash; another key is another wish.
+func TestWithdrawalsWithKeys(t *testing.T) {
+	eachGate(t, func(t *testing.T, w *gateWorld) {
+		c, other := w.customer(), w.customer()
+		w.fund(c, "USDT-TRC20", "100")
+		w.fund(other, "USDT-TRC20", "100")
+		ask := func(c *customer, key, amount, address string) (int64, error) {
+			done, err := w.RequestWithdrawal(context.Background(), identity.Customer{ID: c.id},
+				wallet.WithdrawalRequest{Currency: "USDT-TRC20", Amount: amount, Address: address, Key: key})
+			return done.ID, err
+		}
+		var ids sync.Map
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				id, err := ask(c, "key-of-the-first", "10", out)
+				if err != nil {
+					t.Error(err)
+				}
+				ids.Store(id, true)
+			})
+		}
+		all.Wait()
+		first, err := ask(c, "key-of-the-first", "10", out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids.Range(func(id, _ any) bool {
+			if id != first {
+				t.Errorf("one key, and withdrawals %d and %d", first, id)
+			}
+			return true
+		})
+		w.clock.Advance(time.Hour)
+		if again, err := ask(c, "key-of-the-first", "10.00", out); err != nil || again != first {
+			t.Errorf("an hour later: %d, %v", again, err)
+		}
+		for _, second := range []error{
+			second(ask(c, "key-of-the-first", "11", out)), second(ask(c, "key-of-the-first", "10", "TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH")),
+		} {
+			if !errors.Is(second, api.ErrKeyReused) {
+				t.Errorf("the key of another request: %v", second)
+			}
+		}
+		if id, err := ask(c, "key-of-the-second", "10", out); err != nil || id == first {
+			t.Errorf("another key: %d, %v", id, err)
+		}
+		if id, err := ask(other, "key-of-the-first", "10", out); err != nil || id == first {
+			t.Errorf("another customer's key: %d, %v", id, err)
+		}
+		c.kept("USDT-TRC20", "80", "20")
+		// Through the edge, whose own memory is gone.
+		for range 2 {
+			r := w.call(http.MethodPost, "/wallet/withdrawal", c.access, `{"currency":"USDT-TRC20","amount":12,"address":"`+out+`"}`, "Idempotency-Key", "key-of-the-third")
+			if r.status != http.StatusOK {
+				t.Errorf("%d %s", r.status, r.raw)
+			}
+			w.exec(`DELETE FROM idempotency_keys`)
+			w.clock.Advance(10 * time.Minute)
+		}
+		c.kept("USDT-TRC20", "68", "32")
+	})
+}
+
+// Every withdrawal costs us a fee of the chain: there are minimums without any setting, and only so many a day.
+func TestManySmallWithdrawals(t *testing.T) {
+	eachGate(t, func(t *testing.T, w *gateWorld) {
+		c := w.customer()
+		w.fund(c, "USDT-TRC20", "100")
+		for _, amount := range []string{"0.000001", "4.999999"} {
+			c.ask("USDT-TRC20", amount, out).refused(t, 400, "WITHDRAWAL_MINIMUM")
+		}
+		for i := range 3 {
+			c.withdraw("USDT-TRC20", fmt.Sprint(5+i), out)
+		}
+		c.ask("USDT-TRC20", "9", out).refused(t, 400, "WITHDRAWAL_DAY_COUNT")
+		c.withdraw("USDT-TRC20", "5", out) // the first once more
+		c.kept("USDT-TRC20", "82", "18")
+		w.clock.Advance(24 * time.Hour)
+		if _, err := w.RequestWithdrawal(context.Background(), identity.Customer{ID: c.id}, wallet.WithdrawalRequest{Currency: "USDT-TRC20", Amount: "9", Address: out}); err != nil {
+			t.Error(err)
+		}
+	}, func(_ *world, o *wallet.Options) { o.Gateway.WithdrawalsPerDay = 3 })
+}
+
+// Withdrawals that are small one by one wait for an operator like a large one.
+func TestApprovalOfTheDay(t *testing.T) {
+	eachGate(t, func(t *testing.T, w *gateWorld) {
+		c := w.customer()
+		w.fund(c, "USDT-TRC20", "3000")
+		w.is(c.withdraw("USDT-TRC20", "499", out), wallet.Ordered)
+		w.is(c.withdraw("USDT-TRC20", "501", out), wallet.Ordered)
+		id := c.withdraw("USDT-TRC20", "5", out)
+		if f := w.is(id, wallet.InReview); f.WaitsFor != wallet.WaitsForLimit {
+			t.Errorf("waits for %q", f.WaitsFor)
+		}
+		// What came to nothing does not count.
+		if _, err := w.RefuseWithdrawal(context.Background(), operator, id, "a test"); err != nil {
+			t.Fatal(err)
+		}
+		w.is(c.withdraw("USDT-TRC20", "6", out), wallet.InReview)
+		if n := w.trades(); n != 2 {
+			t.Errorf("%d orders", n)
+		}
 	})
 }
 
