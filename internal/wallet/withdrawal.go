@@ -449,6 +449,9 @@ func (s *Service) barred(ctx context.Context, tx db.Tx, userID int64) (string, e
 	if err != nil {
 		return "", err
 	}
+	if until := account.WithdrawalsBlockedUntil; until != nil {
+		return "a change of credentials blocks withdrawals until " + until.UTC().Format(time.RFC3339), nil
+	}
 	revoked, err := s.store.revoked(ctx, tx, userID)
 	if err == nil && revoked && account.KYCStatus != verified {
 		return "the verification was revoked", nil

@@ -619,6 +619,30 @@ func TestFrozenBeforeTheOrder(t *testing.T) {
 	}, coinsKnown)
 }
 
+// The owner sees a withdrawal that she did not ask for and changes her password: nothing leaves until the block is over, whoever approves.
+func TestBlockedBeforeTheOrder(t *testing.T) {
+	eachGate(t, func(t *testing.T, w *gateWorld) {
+		c := w.customer()
+		w.fund(c, "USDT-TRC20", "10000")
+		id := c.withdraw("USDT-TRC20", "5000", out)
+		w.exec(`UPDATE users SET withdrawals_blocked_until = $2 WHERE id = $1`, c.id, w.clock.Now().Add(24*time.Hour))
+		approve := func() error { return second(w.ApproveWithdrawal(context.Background(), operator, id, "looks fine")) }
+		if err := approve(); !errors.Is(err, wallet.ErrWithdrawalBarred) {
+			t.Errorf("approved: %v", err)
+		}
+		// Approved before the change, and not ordered yet.
+		w.exec(`UPDATE withdrawals SET state = 'approved', next_at = $2 WHERE id = $1`, id, w.clock.Now())
+		if f := w.is(id, wallet.InReview); f.WaitsFor != wallet.WaitsForCustomer || w.trades() != 0 {
+			t.Errorf("waits for %q, %d orders", f.WaitsFor, w.trades())
+		}
+		w.clock.Advance(24 * time.Hour)
+		if err := approve(); err != nil {
+			t.Error(err)
+		}
+		w.is(id, wallet.Ordered)
+	})
+}
+
 // coinsKnown has the coins pass for usable without asking the gateway.
 func coinsKnown(w *world, o *wallet.Options) {
 	for _, c := range o.Coins {
