@@ -35,6 +35,8 @@ const (
 	KindDeposit          ledger.Kind = "deposit"           // custody -> available, or suspense
 	KindDepositAssigned  ledger.Kind = "deposit.assigned"  // suspense -> available
 	KindDepositDismissed ledger.Kind = "deposit.dismissed" // suspense -> custody
+	// KindDepositReinstated credits what was dismissed out of suspense: custody -> available.
+	KindDepositReinstated ledger.Kind = "deposit.reinstated"
 )
 
 // Deposit is what the gateway has told about coins that came in.
@@ -164,7 +166,7 @@ func (s *Service) depositSaid(ctx context.Context, tx db.Tx, e udun.Event) error
 		return nil
 	}
 	if !final {
-		return s.depositNotFinal(ctx, tx, d, e, told.Reason)
+		return s.depositNotFinal(ctx, tx, d, e, told)
 	}
 	if e.TxID != "" {
 		d.TxID = e.TxID
@@ -181,8 +183,8 @@ func (s *Service) depositSaid(ctx context.Context, tx db.Tx, e udun.Event) error
 	return s.bookDeposit(ctx, tx, d)
 }
 
-// depositNotFinal takes note of a deposit that is not there yet.
-func (s *Service) depositNotFinal(ctx context.Context, tx db.Tx, d Deposit, e udun.Event, reason string) error {
+// depositNotFinal takes note of a deposit that is not there yet; told is what the event means now, which the first one may not have.
+func (s *Service) depositNotFinal(ctx context.Context, tx db.Tx, d Deposit, e udun.Event, told Deposit) error {
 	if e.Status < d.Said {
 		return nil // overtaken
 	}
@@ -198,7 +200,8 @@ func (s *Service) depositNotFinal(ctx context.Context, tx db.Tx, d Deposit, e ud
 			return err
 		}
 	}
-	if reason == "" {
+	if told.Reason == "" {
+		d.UserID, d.Coin, d.Units, d.Remainder, d.Reason = told.UserID, told.Coin, told.Units, told.Remainder, ""
 		status := StatusPending
 		if e.Status == udun.StatusFailed {
 			status = StatusFailed

@@ -3,6 +3,7 @@ package wallet_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -333,6 +334,115 @@ func TestDepositsOfFrozenAndClosedCustomers(t *testing.T) {
 		}
 		w.book("USDT-TRC20", "14", "0", "0")
 	})
+}
+
+// A deposit that was dismissed too early, before it came or out of suspense, can still be given to its customer, and not more than was told.
+func TestDismissedDepositsComeBack(t *testing.T) {
+	eachGate(t, func(t *testing.T, w *gateWorld) {
+		ctx := context.Background()
+		c := w.customer()
+		to := wallet.Assignment{Customer: fmt.Sprint(c.id)}
+		early := w.becomes(w.deposit(c, "USDT-TRC20", "5", simudun.Deposit{Telling: simudun.Telling{Statuses: []int{1}}}).TradeID, wallet.Seen)
+		if _, err := w.DismissDeposit(ctx, operator, early.ID, "two days without news"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.udun.Confirm(ctx, w.trade(early.ID), 0); err != nil {
+			t.Fatal(err)
+		}
+		w.say(told(w.trade(early.ID), c.address("USDT-TRC20"), "USDT-TRC20", "5000000", 3))
+		w.idle()
+		if got := w.open(fmt.Sprintf("deposit %d", early.ID)); !slices.Equal(got, []string{"wallet_deposit_contradiction"}) {
+			t.Errorf("cases %v", got)
+		}
+		c.has("USDT-TRC20", "0")
+		to.Amount = "50"
+		if _, err := w.AssignDeposit(ctx, operator, early.ID, to, "seen on chain"); !errors.Is(err, wallet.ErrDepositAmountAbove) {
+			t.Errorf("ten times what was told: %v", err)
+		}
+		to.Amount = "5"
+		for range 2 {
+			if _, err := w.AssignDeposit(ctx, operator, early.ID, to, "seen on chain"); err != nil {
+				t.Error(err)
+			}
+		}
+		c.has("USDT-TRC20", "5")
+		if h := c.lines(); len(h) != 1 || h[0].Status != "completed" || h[0].Amount != "5" {
+			t.Errorf("history: %+v", h)
+		}
+		if got := w.open(fmt.Sprintf("deposit %d", early.ID)); len(got) != 0 {
+			t.Errorf("cases %v", got)
+		}
+
+		nobody := w.becomes(w.deposit(c, "USDT-TRC20", "3", simudun.Deposit{Address: "TNPeeaaFB7K9cmo4uQpcU32zGK8G1NYqeL", UnknownAddress: true}).TradeID, wallet.InSuspense)
+		if _, err := w.DismissDeposit(ctx, operator, nobody.ID, "a mistake"); err != nil {
+			t.Fatal(err)
+		}
+		w.book("USDT-TRC20", "5", "0", "0")
+		to.Amount = ""
+		for range 2 {
+			if _, err := w.AssignDeposit(ctx, operator, nobody.ID, to, "it was theirs"); err != nil {
+				t.Error(err)
+			}
+		}
+		c.has("USDT-TRC20", "8")
+		w.book("USDT-TRC20", "8", "0", "0")
+	})
+}
+
+// A deposit of a coin that is not listed, or at an address that is not known, at its first telling has the right line of history when a
+// later one, not final either, can be understood.
+func TestDepositThatIsUnderstoodLater(t *testing.T) {
+	eachGate(t, func(t *testing.T, w *gateWorld) {
+		c := w.customer()
+		trade := w.deposit(c, "USDT-TRC20", "7", simudun.Deposit{Telling: simudun.Telling{Statuses: []int{0}}}).TradeID
+		w.becomes(trade, wallet.Seen)
+		w.delivered(trade)
+		// As it was written when the coin was not listed yet.
+		w.exec(`DELETE FROM wallet_entries WHERE user_id = $1`, c.id)
+		w.exec(`UPDATE wallet_customers SET entries = 0 WHERE user_id = $1`, c.id)
+		w.exec(`UPDATE deposits SET coin = '', units = 0, entry = 0, user_id = NULL, reason = 'the coin is not one of ours'`)
+		w.say(told(trade, c.address("USDT-TRC20"), "USDT-TRC20", "7000000", 1))
+		w.idle()
+		if h := c.lines(); len(h) != 1 || h[0].Currency != "USDT-TRC20" || h[0].Amount != "7" || h[0].Status != "pending" {
+			t.Errorf("history: %+v", h)
+		}
+	})
+}
+
+// A stored call that could not be worked on, or not be read, is a case; sent once more when the reason is gone, it is done, and the case
+// closes.
+func TestCallbackIsResumed(t *testing.T) {
+	for _, outcome := range []string{"stuck", "unreadable"} {
+		t.Run(outcome, func(t *testing.T) {
+			eachGate(t, func(t *testing.T, w *gateWorld) {
+				c := w.customer()
+				body := told("1001", c.address("USDT-TRC20"), "USDT-TRC20", "5000000", 3)
+				w.exec(`ALTER TABLE deposits RENAME TO deposits_elsewhere`)
+				if status := w.say(body); status != http.StatusOK {
+					t.Fatalf("answered %d", status)
+				}
+				subject := fmt.Sprintf("message %d", w.count(`SELECT MAX(id) FROM inbound_messages`))
+				w.clock.Advance(2 * time.Hour)
+				w.eventually("a case", func() bool { return slices.Equal(w.open(subject), []string{"wallet_callback"}) })
+				// The queue gives up, or the call counted as unreadable before the software was mended.
+				w.eventually("no job", func() bool {
+					_, err := w.db.Exec(context.Background(), `DELETE FROM river_job WHERE kind = 'wallet_callback' AND state <> 'running'`)
+					return err == nil && w.count(`SELECT COUNT(*) FROM river_job WHERE kind = 'wallet_callback'`) == 0
+				})
+				w.exec(`UPDATE inbound_messages SET outcome = $1`, outcome)
+				w.exec(`ALTER TABLE deposits_elsewhere RENAME TO deposits`)
+				c.has("USDT-TRC20", "0")
+				for range 2 {
+					if status := w.say(body); status != http.StatusOK {
+						t.Fatalf("answered %d", status)
+					}
+				}
+				w.becomes("1001", wallet.Credited)
+				w.eventually("no case", func() bool { return len(w.open(subject)) == 0 })
+				c.has("USDT-TRC20", "5")
+			})
+		})
+	}
 }
 
 // trade is the gateway's name of a deposit.

@@ -120,7 +120,7 @@ const (
 	caseUnconfirmed   = "wallet_deposit_unconfirmed"   // seen and not final for too long, or with a status of unknown meaning
 	caseDeposit       = "wallet_deposit_contradiction" // what the gateway says does not fit what was done
 	caseTwin          = "wallet_deposit_twin"          // the same payment on chain under two trades
-	caseCallback      = "wallet_callback"              // signed, and cannot be understood
+	caseCallback      = "wallet_callback"              // signed, and cannot be understood, or not be done
 	caseUnknownOrder  = "wallet_withdrawal_unknown"    // the gateway sends what we have never ordered
 	caseDifference    = "wallet_difference"            // the gateway holds something else than the ledger says
 	caseGatewayAccess = "wallet_gateway_access"        // the gateway does not let us in; closed when it answers
@@ -174,14 +174,22 @@ func (s *Service) ReceiveCallback(ctx context.Context, key string, header http.H
 	if event.Stale {
 		m.Signature = "md5 stale"
 	}
-	known, err := s.gate.inbound.Keep(ctx, m, header, func(ctx context.Context, tx db.Tx, id int64) error {
+	work := func(ctx context.Context, tx db.Tx, id int64) error {
 		return s.Jobs.Insert(ctx, tx, callbackArgs{id}, jobs.Attempts(callbackAttempts))
-	})
+	}
+	known, err := s.gate.inbound.Keep(ctx, m, header, work)
+	again := false
+	if err == nil && known {
+		// Whoever has it sent once more may do so because nothing has come of it.
+		again, err = s.gate.inbound.Again(ctx, m, s.Clock.Now().Add(-abandonedAfter), callApplied, work)
+	}
 	if err != nil {
 		return err
 	}
 	result := "stored"
 	switch {
+	case again:
+		result = "resumed"
 	case known:
 		result = "repeated"
 	case event.Stale:
@@ -202,6 +210,7 @@ func eventID(e udun.Event) string {
 const (
 	callApplied    = "applied"
 	callUnreadable = "unreadable"
+	callStuck      = "stuck" // a person was told; it is still worked on
 )
 
 // handleCallback does what a stored call says, once.
@@ -210,7 +219,7 @@ func (s *Service) handleCallback(ctx context.Context, id int64) error {
 	if err != nil {
 		return err
 	}
-	if m.Outcome != inbound.Received {
+	if m.Outcome == callApplied {
 		return nil
 	}
 	envelope, err := udun.ParseCallback(m.Body)
@@ -225,7 +234,7 @@ func (s *Service) handleCallback(ctx context.Context, id int64) error {
 		switch {
 		case err != nil:
 			outcome = callUnreadable
-			if err := s.openCase(ctx, tx, caseCallback, fmt.Sprintf("message %d", id), err.Error()); err != nil {
+			if err := s.openCase(ctx, tx, caseCallback, messageSubject(id), err.Error()); err != nil {
 				return err
 			}
 		case event.TradeType == udun.Deposit:
@@ -237,9 +246,16 @@ func (s *Service) handleCallback(ctx context.Context, id int64) error {
 				return err
 			}
 		}
-		return s.gate.inbound.SetOutcome(ctx, tx, id, outcome)
+		if err := s.gate.inbound.SetOutcome(ctx, tx, id, outcome); err != nil || outcome != callApplied {
+			return err
+		}
+		_, err := s.cases.Close(ctx, tx, messageSubject(id), caseCallback)
+		return err
 	})
 }
+
+// messageSubject names a stored call in cases.
+func messageSubject(id int64) string { return fmt.Sprintf("message %d", id) }
 
 const (
 	// abandonedAfter is how old a stored call is that should have been done with.
@@ -255,6 +271,22 @@ func (s *Service) handleAbandoned(ctx context.Context) error {
 	ids, err := s.gate.inbound.Unhandled(ctx, udun.ProviderName, now.Add(-abandonedFor), now.Add(-abandonedAfter), lookBatch)
 	for _, id := range ids {
 		err = errors.Join(err, s.handleCallback(ctx, id))
+	}
+	return errors.Join(err, s.reportStuck(ctx, now))
+}
+
+// reportStuck opens a case for each stored call that has been tried for too long. The gateway has been answered, and does not send it again
+// by itself.
+func (s *Service) reportStuck(ctx context.Context, now time.Time) error {
+	ids, err := s.gate.inbound.Unhandled(ctx, udun.ProviderName, time.Unix(0, 0), now.Add(-abandonedFor), lookBatch)
+	for _, id := range ids {
+		err = errors.Join(err, s.DB.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+			stuck, err := s.gate.inbound.Advance(ctx, tx, id, inbound.Received, callStuck)
+			if err != nil || !stuck {
+				return err
+			}
+			return s.openCase(ctx, tx, caseCallback, messageSubject(id), fmt.Sprintf("not done after %s; the log says why", abandonedFor))
+		}))
 	}
 	return err
 }

@@ -22,6 +22,7 @@ var (
 	ErrDepositNotFound      = problem.Define("DEPOSIT_NOT_FOUND", problem.NotFound)
 	ErrDepositTransition    = problem.Define("DEPOSIT_TRANSITION_REFUSED", problem.Invalid) // State
 	ErrDepositAmount        = problem.Define("DEPOSIT_AMOUNT_NEEDED", problem.Invalid)
+	ErrDepositAmountAbove   = problem.Define("DEPOSIT_AMOUNT_ABOVE_TOLD", problem.Invalid) // Told
 	ErrDepositOwner         = problem.Define("DEPOSIT_OWNER_CLOSED", problem.Invalid)
 )
 
@@ -185,10 +186,9 @@ type Assignment struct {
 }
 
 // AssignDeposit gives a deposit to a customer: one that is in suspense, or one whose amount an operator has found out, also if the gateway
-// never said that it is final. Assigning it to the
-// same customer again changes nothing.
+// never said that it is final. One that was dismissed can be assigned as well. Assigning it to the same customer again changes nothing.
 //
-// Errors: ErrDepositNotFound, ErrDepositTransition, ErrDepositAmount, ErrDepositOwner, ErrCurrencyUnknown, those of amounts,
+// Errors: ErrDepositNotFound, ErrDepositTransition, ErrDepositAmount, ErrDepositAmountAbove, ErrDepositOwner, ErrCurrencyUnknown, those of amounts,
 // identity.ErrUserNotFound, identity.ErrEmailInvalid, identity.ErrReasonRequired.
 func (s *Service) AssignDeposit(ctx context.Context, by identity.Operator, id int64, to Assignment, reason string) (Deposit, error) {
 	account, err := s.Customers.Find(ctx, to.Customer)
@@ -207,7 +207,11 @@ func (s *Service) AssignDeposit(ctx context.Context, by identity.Operator, id in
 				return d, false, err
 			}
 			d.ResolutionID = posted.ID
-		case d.State == Unbookable || d.State == Seen:
+		case d.State == SetAside && d.TransactionID != 0 && to.Amount == "" && to.Currency == "":
+			if _, err := s.Ledger.Post(ctx, tx, ledger.Move(KindDepositReinstated, d.TradeID, ledger.CustodyOf(d.Coin), ledger.AvailableOf(account.ID, d.Coin), d.Units)); err != nil {
+				return d, false, err
+			}
+		case d.State == Unbookable || d.State == Seen || d.State == SetAside && d.TransactionID == 0:
 			coin, known := s.byName[d.Coin]
 			if to.Currency != "" {
 				coin, known = s.byName[to.Currency]
@@ -221,6 +225,9 @@ func (s *Service) AssignDeposit(ctx context.Context, by identity.Operator, id in
 			units, err := parseAmount(coin, to.Amount)
 			if err != nil {
 				return d, false, err
+			}
+			if d.Coin == coin.Code && d.Units > 0 && units > d.Units {
+				return d, false, ErrDepositAmountAbove.With("Told", coin.Format(d.Units)) // a zero too many
 			}
 			posted, err := s.Ledger.Post(ctx, tx, ledger.Move(KindDeposit, d.TradeID, ledger.CustodyOf(coin.Code), ledger.AvailableOf(account.ID, coin.Code), units))
 			if errors.Is(err, ledger.ErrOverflow) {

@@ -42,7 +42,7 @@ func (s *Service) verifyDeposits(ctx context.Context, q db.Querier, report func(
 			}
 		}
 		if len(list) < verifiedAtOnce {
-			return s.verifyOwned(ctx, q, report, "deposits", "trade_id", KindDeposit, KindDepositAssigned, KindDepositDismissed)
+			return s.verifyOwned(ctx, q, report, "deposits", "trade_id", KindDeposit, KindDepositAssigned, KindDepositDismissed, KindDepositReinstated)
 		}
 	}
 }
@@ -131,6 +131,8 @@ type bookedDeposit struct {
 	resolution  int64
 	booked      int64 // transactions by reference
 	resolved    int64
+	dismissed   int64 // of what is resolved
+	reinstated  int64
 	bookedUnits int64
 }
 
@@ -145,19 +147,21 @@ func (b bookedDeposit) flaws() (list []flaw) {
 	add((b.state == Credited || b.state == InSuspense) && b.booked == 0, 0, "it is not booked")
 	add((b.state == Seen || b.state == Unbookable) && b.booked != 0, b.booked, "it is booked")
 	add(b.state == InSuspense && b.resolved != 0, b.resolved, "it is out of suspense")
+	add((b.reinstated != 0) != (b.state == Credited && b.dismissed != 0), b.reinstated, "it was dismissed, and is credited in the ledger or as a row, and not in the other")
 	add(b.booked != 0 && b.bookedUnits != b.units, b.booked, "another amount was booked")
 	return list
 }
 
 func (s store) bookedDeposits(ctx context.Context, q db.Querier, after int64, limit int) ([]bookedDeposit, error) {
 	rows, err := q.Query(ctx, `SELECT d.id, d.state, d.units, COALESCE(d.transaction_id, 0), COALESCE(d.resolution_id, 0), COALESCE(b.id, 0),
-		COALESCE(r.id, 0) + COALESCE(x.id, 0), `+fmt.Sprintf(sumOf, "b.id", "a.owner_kind <> 'custody'")+`
+		COALESCE(r.id, 0) + COALESCE(x.id, 0), COALESCE(x.id, 0), COALESCE(i.id, 0), `+fmt.Sprintf(sumOf, "b.id", "a.owner_kind <> 'custody'")+`
 		FROM deposits d LEFT JOIN ledger_transactions b ON b.kind = 'deposit' AND b.reference = d.trade_id
 		LEFT JOIN ledger_transactions r ON r.kind = 'deposit.assigned' AND r.reference = d.trade_id
 		LEFT JOIN ledger_transactions x ON x.kind = 'deposit.dismissed' AND x.reference = d.trade_id
+		LEFT JOIN ledger_transactions i ON i.kind = 'deposit.reinstated' AND i.reference = d.trade_id
 		WHERE d.id > $1 ORDER BY d.id LIMIT $2`, after, limit)
 	return db.Collect(rows, err, func(row db.Row) (b bookedDeposit, err error) {
-		return b, row.Scan(&b.id, (*string)(&b.state), &b.units, &b.transaction, &b.resolution, &b.booked, &b.resolved, &b.bookedUnits)
+		return b, row.Scan(&b.id, (*string)(&b.state), &b.units, &b.transaction, &b.resolution, &b.booked, &b.resolved, &b.dismissed, &b.reinstated, &b.bookedUnits)
 	})
 }
 

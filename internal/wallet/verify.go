@@ -54,7 +54,7 @@ func (s store) differences(ctx context.Context, q db.Querier, above, upTo int64)
 			SELECT a.owner_id AS user_id, a.asset AS coin, CASE t.kind WHEN 'transfer' THEN t.id ELSE 0 END AS transfer, p.amount AS posted, 0 AS told
 			FROM ledger_accounts a JOIN ledger_postings p ON p.account_id = a.id JOIN ledger_transactions t ON t.id = p.transaction_id
 			WHERE a.owner_id > $1 AND a.owner_id <= $2 AND a.owner_kind = 'user' AND a.purpose = 'available'
-				AND t.kind IN ('transfer', 'deposit', 'deposit.assigned', 'withdrawal.hold', 'withdrawal.end')
+				AND t.kind IN ('transfer', 'deposit', 'deposit.assigned', 'deposit.reinstated', 'withdrawal.hold', 'withdrawal.end')
 			UNION ALL SELECT e.user_id, e.coin, CASE e.type WHEN 'transfer' THEN e.source_id ELSE 0 END, 0, e.amount
 			FROM wallet_entries e WHERE e.user_id > $1 AND e.user_id <= $2 AND e.type IN ('transfer', 'deposit', 'withdraw')
 				AND (e.status = 'completed' OR e.status = 'pending' AND e.amount < 0)

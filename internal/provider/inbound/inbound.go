@@ -121,6 +121,32 @@ func (s Store) Unhandled(ctx context.Context, provider string, from, until time.
 	return db.Collect(rows, err, func(r db.Row) (id int64, err error) { return id, r.Scan(&id) })
 }
 
+// Again runs then for a call that is stored already and came before a time, unless it has the outcome done: it inserts another job that
+// works on it. For a call that a provider sends once more because nothing has come of the first.
+func (s Store) Again(ctx context.Context, m Message, before time.Time, done string, then func(ctx context.Context, tx db.Tx, id int64) error) (again bool, err error) {
+	err = s.db.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		again = false
+		var id int64
+		// The same bytes may have been named otherwise by software that could not read them.
+		err := tx.QueryRow(ctx, `SELECT COALESCE(MIN(id), 0) FROM (
+			SELECT id FROM inbound_messages WHERE provider = $1 AND event_id = $2 AND outcome <> $4 AND received_at <= $5
+			UNION ALL SELECT id FROM inbound_messages WHERE provider = $1 AND content_key = $3 AND outcome <> $4 AND received_at <= $5) x`,
+			m.Provider, clip(m.EventID), m.ContentKey, done, before).Scan(&id)
+		if err != nil || id == 0 {
+			return err
+		}
+		again = true
+		return then(ctx, tx, id)
+	})
+	return again && err == nil, err
+}
+
+// Advance changes the outcome of a message from one to another, and tells whether it was the former.
+func (s Store) Advance(ctx context.Context, tx db.Tx, id int64, from, to string) (bool, error) {
+	n, err := tx.Exec(ctx, `UPDATE inbound_messages SET outcome = $3 WHERE id = $1 AND outcome = $2`, id, from, to)
+	return n == 1, err
+}
+
 // SetOutcome notes what became of a message.
 func (s Store) SetOutcome(ctx context.Context, tx db.Tx, id int64, outcome string) error {
 	_, err := tx.Exec(ctx, `UPDATE inbound_messages SET outcome = $2, handled_at = $3 WHERE id = $1`, id, outcome, s.clock.Now())
