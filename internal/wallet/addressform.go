@@ -73,6 +73,9 @@ func (f AddressForm) Parse(text string) (Address, error) {
 	return Address{}, ErrAddressForm
 }
 
+// nobody is the hash in the address of zeros, which is nobody's: it is where coins are burnt.
+var nobody = make([]byte, hashLength)
+
 // evmAddress reads 0x and 40 hex digits. Digits of one case carry no checksum; mixed ones must be that of EIP-55.
 func evmAddress(text string) (Address, error) {
 	digits, ok := strings.CutPrefix(text, "0x")
@@ -81,8 +84,7 @@ func evmAddress(text string) (Address, error) {
 	}
 	lower := strings.ToLower(digits)
 	raw, err := hex.DecodeString(lower)
-	// The address of zeros belongs to nobody: it is where coins are burnt.
-	if err != nil || bytes.Equal(raw, make([]byte, hashLength)) {
+	if err != nil || bytes.Equal(raw, nobody) {
 		return Address{}, ErrAddressForm
 	}
 	checked := eip55(lower)
@@ -116,7 +118,7 @@ func base58Address(text string, versions ...byte) (Address, error) {
 		return Address{}, ErrAddressForm
 	}
 	body := raw[:1+hashLength]
-	if !bytes.Equal(base58Sum(body), raw[1+hashLength:]) {
+	if !bytes.Equal(base58Sum(body), raw[1+hashLength:]) || bytes.Equal(body[1:], nobody) {
 		return Address{}, ErrAddressForm
 	}
 	key := text

@@ -92,6 +92,7 @@ func TestNoAddresses(t *testing.T) {
 		{EVM, "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAe", "39 digits"},
 		{EVM, "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaeg", "g is no digit"},
 		{EVM, "0x0000000000000000000000000000000000000000", "nobody's"},
+		{Tron, "T9yD14Nj9j7xAB4dbGeiX9h8unkKHxuWwb", "nobody's"},
 		{Tron, "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6T", "checksum"},
 		{Tron, "tr7nhqjekqxgtci8q8zy4pl8otszgjlj6t", "case matters"},
 		{Tron, "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", "Bitcoin's"},
