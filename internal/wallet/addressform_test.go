@@ -17,7 +17,7 @@ func TestAddresses(t *testing.T) {
 	}{
 		{Bitcoin, "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", "", "", "key hash"},
 		{Bitcoin, " 3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy\n", "3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy", "3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy", "script, with blanks around it"},
-		{Bitcoin, "1111111111111111111114oLvT2", "", "", "leading zeros"},
+		{Bitcoin, "11111111111111111111BZbvjr", "", "", "leading zeros"},
 		{Bitcoin, "BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", "version 0 in capitals"},
 		{Bitcoin, "bc1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qccfmv3", "", "", "version 0, script"},
 		{Bitcoin, "bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0", "", "", "taproot"},
@@ -93,6 +93,7 @@ func TestNoAddresses(t *testing.T) {
 		{EVM, "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaeg", "g is no digit"},
 		{EVM, "0x0000000000000000000000000000000000000000", "nobody's"},
 		{Tron, "T9yD14Nj9j7xAB4dbGeiX9h8unkKHxuWwb", "nobody's"},
+		{Bitcoin, "1111111111111111111114oLvT2", "nobody's"},
 		{Tron, "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6T", "checksum"},
 		{Tron, "tr7nhqjekqxgtci8q8zy4pl8otszgjlj6t", "case matters"},
 		{Tron, "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", "Bitcoin's"},
