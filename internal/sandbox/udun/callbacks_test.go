@@ -376,6 +376,7 @@ func TestCallbackFaults(t *testing.T) {
 	if calls := box.calls()[before:]; calls[0].body["amount"] != "2000000" || calls[1].body["amount"] != "1000000" {
 		t.Errorf("reordered: %v", calls)
 	}
+	eventually(t, "both are recorded", func() bool { return g.inState(callbackWaiting) == 0 })
 	g.faults.Clear()
 	g.inject(fault.Rule{Operation: "callback", Kind: fault.Delay, Count: 1, DelayMS: 60_000})
 	g.deposit(Deposit{Address: address, Coin: "TRX", Amount: "1"})
