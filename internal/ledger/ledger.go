@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -43,8 +44,9 @@ func New(o Options) *Ledger {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Ledger{db: o.DB, clock: o.Clock, log: o.Log, metrics: newMetrics(o.Registerer),
-		queue: queue{most: workers(o.DB.Engine())}, verifyChunk: verifyChunk}
+	l := &Ledger{db: o.DB, clock: o.Clock, log: o.Log, metrics: newMetrics(o.Registerer), queue: queue{most: workers(o.DB.Engine())}, verifyChunk: verifyChunk}
+	l.queue.overdue = time.AfterFunc(longWait, l.helpOut)
+	return l
 }
 
 // governed is a kind with its rule. Rules are asked in one order, so that rounds do not wait for each other's rows in a circle.

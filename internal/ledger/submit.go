@@ -16,14 +16,19 @@ const (
 	// maxRound is how many transactions are decided together at most: enough to make the common cost small, little enough that nobody
 	// waits long.
 	maxRound = 512
+	// fullRound is how many have to wait for a round that begins while another one runs: larger rounds cost less, and what waits
+	// is decided as soon as the other one has ended.
+	fullRound = 16
+	// longWait is when nobody waits for the other one any longer: it may be held up by an account that is locked.
+	longWait = 10 * time.Millisecond
 	// maxLooks is how often a round is run again because a reference is taken that was not in the book when it looked.
 	maxLooks = 4
 	// roundTimeout is how long a round may take with everything that has to be run again.
 	roundTimeout = 30 * time.Second
 )
 
-// workers is how many rounds run at the same time: SQLite has one writer; on PostgreSQL the next round is decided while the one
-// before is being made durable.
+// workers is how many rounds run at the same time at most: SQLite has one writer; on PostgreSQL the next round is decided while the
+// one before is being made durable.
 func workers(engine db.Engine) int {
 	if engine == db.PostgreSQL {
 		return 2
@@ -50,6 +55,8 @@ type queue struct {
 	list    []*submission
 	workers int // that run
 	most    int
+	overdue *time.Timer // starts another worker for those that have waited long
+	late    bool        // they have
 	closed  bool
 	running sync.WaitGroup
 }
@@ -88,11 +95,30 @@ func (l *Ledger) enqueue(s *submission) bool {
 		return false
 	}
 	q.list = append(q.list, s)
-	if q.workers < q.most {
-		q.workers++
-		q.running.Go(l.work)
+	switch {
+	case q.workers == 0 || q.workers < q.most && len(q.list) >= fullRound:
+		l.startWorker()
+	case q.workers < q.most && len(q.list) == 1:
+		q.overdue.Reset(longWait)
 	}
 	return true
+}
+
+// startWorker starts one more worker. The queue must be locked.
+func (l *Ledger) startWorker() {
+	l.queue.workers++
+	l.queue.running.Go(l.work)
+}
+
+// helpOut starts a worker for those that have waited long.
+func (l *Ledger) helpOut() {
+	q := &l.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.list) > 0 && q.workers < q.most {
+		q.late = true
+		l.startWorker()
+	}
 }
 
 // Close lets what was submitted be posted and refuses what comes later. If ctx ends first, its error is returned.
@@ -128,11 +154,19 @@ func (l *Ledger) work() {
 	}
 }
 
-// take is the next round, nil if there is none; the worker is gone then. No two of a round have one name: who comes second is in
-// the next one, and finds the first in the book.
+// take is the next round; nil if there is none, or too little for one beside another: the worker is gone then. No two of a round have
+// one name: who comes second is in the next one, and finds the first in the book.
 func (q *queue) take() []*submission {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	enough := q.workers == 1 || q.late || len(q.list) >= fullRound
+	q.late = false
+	if !enough {
+		if q.workers--; len(q.list) > 0 {
+			q.overdue.Reset(longWait)
+		}
+		return nil
+	}
 	var round, rest []*submission
 	names := make(map[name]bool, len(q.list))
 	for _, s := range q.list {

@@ -242,3 +242,45 @@ func TestSubmitStopsInOrder(t *testing.T) {
 		b.sound(t)
 	})
 }
+
+// A round that waits for an account which somebody else has locked does not hold up those who have nothing to do with it, however few.
+func TestALockedAccountDoesNotHoldUpOthers(t *testing.T) {
+	d, err := db.Open(t.Context(), dbtest.URL(t, db.PostgreSQL), db.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	b := open(t, d)
+	b.deposit(t, "d1", 1, 1000)
+	b.deposit(t, "d2", 2, 1000)
+	stuck := make(chan error, 1)
+	err = d.RunTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+		if _, err := b.Post(ctx, tx, ledger.Move("transfer", "holder", available(1), available(3), 1)); err != nil {
+			return err
+		}
+		go func() {
+			_, err := b.Submit(context.Background(), ledger.Move("transfer", "stuck", available(1), available(4), 1))
+			stuck <- err
+		}()
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		for waiting := false; !waiting; {
+			if err := d.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waiting); err != nil {
+				return err
+			}
+		}
+		for i := range 3 {
+			if _, err := b.Submit(ctx, ledger.Move("transfer", fmt.Sprint("free", i), available(2), available(5), 1)); err != nil {
+				t.Error(err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if err := <-stuck; err != nil {
+		t.Error(err)
+	}
+	b.sound(t)
+}

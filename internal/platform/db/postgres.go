@@ -36,6 +36,11 @@ func openPostgres(ctx context.Context, url string, o Options) (*Postgres, error)
 	if cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] == "" {
 		cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "30s"
 	}
+	// A statement is planned once for each connection. Left to itself the server plans those over short arrays anew each time, which
+	// costs more than running them; that all have a plan which reads no whole table whatever their parameters are is tested.
+	if cfg.ConnConfig.RuntimeParams["plan_cache_mode"] == "" {
+		cfg.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
+	}
 	cfg.ConnConfig.RuntimeParams["application_name"] = "comecomepay"
 	cfg.ConnConfig.RuntimeParams["timezone"] = "UTC"
 	cfg.AfterConnect = func(_ context.Context, c *pgx.Conn) error {
