@@ -17,6 +17,8 @@ const (
 	askTimeout = 30 * time.Second
 	// refusedPause is how long the issuer is not asked about a currency that it says no to and has never priced: it may not have it.
 	refusedPause = 10 * time.Minute
+	// clockSkew is how far the clocks of replicas may differ. A time farther ahead than that is of a clock that is wrong.
+	clockSkew = time.Minute
 )
 
 // Run keeps memory up to date and asks the issuer until ctx ends. Every replica runs it; about a currency that is due one of them asks.
@@ -64,16 +66,18 @@ func (s *Service) RefreshDue(ctx context.Context) error {
 		known[r.currency] = r
 	}
 	now := s.Clock.Now()
+	farthest := now.Add(max(refusedPause, s.Refresh) + clockSkew)
 	var mine []currency
 	for _, c := range currencies {
-		if known[c.name].nextAsk.After(now) {
+		if next := known[c.name].nextAsk; next.After(now) && !next.After(farthest) || s.askedJustNow(c.name, now) {
 			continue
 		}
-		claimed, err := s.store.claim(ctx, c.name, now, now.Add(s.Refresh))
+		claimed, err := s.store.claim(ctx, c.name, now, now.Add(s.Refresh), farthest)
 		if err != nil {
 			return err
 		}
 		if claimed {
+			s.asked.Store(c.name, now)
 			mine = append(mine, c)
 		}
 	}
@@ -103,6 +107,13 @@ func (s *Service) RefreshDue(ctx context.Context) error {
 	return errors.Join(append(problems, err)...)
 }
 
+// askedJustNow tells whether this replica has had its turn about a currency within the interval: two whose clocks are far apart, and who
+// overrule each other, ask no more often than that.
+func (s *Service) askedJustNow(name string, now time.Time) bool {
+	last, ok := s.asked.Load(name)
+	return ok && !now.Before(last.(time.Time)) && now.Sub(last.(time.Time)) < s.Refresh
+}
+
 // ask asks the issuer about a currency. The answer counts as old as the question.
 func (s *Service) ask(ctx context.Context, c currency, priced bool) error {
 	now := s.Clock.Now()
@@ -119,5 +130,5 @@ func (s *Service) ask(ctx context.Context, c currency, priced bool) error {
 	if !c.believes(hkd) {
 		return fmt.Errorf("%s: the issuer's price of %s HKD is not believed", c.name, hkd)
 	}
-	return s.store.save(ctx, c.name, hkd, now)
+	return s.store.save(ctx, c.name, hkd, now, s.Clock.Now().Add(clockSkew))
 }

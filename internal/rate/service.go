@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,7 @@ type Service struct {
 	store  store
 	memory atomic.Pointer[memory]
 	rounds atomic.Uint32 // of questions to the issuer
+	asked  sync.Map      // when this replica last had its turn, by currency
 	failed obs.Sparse
 	age    *prometheus.GaugeVec
 }
@@ -102,7 +104,7 @@ func (s *Service) table(rows []row, now time.Time) Table {
 	}
 	for _, r := range rows {
 		c, known := find(r.currency)
-		if known && r.asOf != nil && now.Sub(*r.asOf) <= s.MaxAge && c.believes(r.hkd) {
+		if known && r.asOf != nil && now.Sub(*r.asOf) <= s.MaxAge && !r.asOf.After(now.Add(clockSkew)) && c.believes(r.hkd) {
 			t.prices[r.currency] = price{r.hkd, *r.asOf, r.asOf.Add(s.MaxAge), FromIssuer}
 		}
 	}
@@ -118,7 +120,7 @@ func (s *Service) read(ctx context.Context) (*memory, error) {
 	}
 	for _, r := range rows {
 		if r.asOf != nil {
-			s.age.WithLabelValues(r.currency).Set(now.Sub(*r.asOf).Seconds())
+			s.age.WithLabelValues(r.currency).Set(now.Sub(*r.asOf).Abs().Seconds()) // a price of a time to come is not used either
 		}
 	}
 	m := &memory{now, rows}

@@ -413,6 +413,74 @@ func TestLateAnswer(t *testing.T) {
 	})
 }
 
+// A replica whose clock is a day ahead leaves prices of tomorrow, and takes the turns until then. The others believe neither; while it is
+// still there, each asks no more often than it would alone.
+func TestClockThatIsAhead(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		i, c, ahead := newIssuer(t), clock.NewFixed(beginning), clock.NewFixed(beginning.Add(24*time.Hour))
+		metrics := prometheus.NewRegistry()
+		wrong := newReplica(t, d, ahead, i, "")
+		right := newReplica(t, d, c, i, "", func(o *rate.Options) { o.Registry = metrics })
+		i.says("USDT", "9")
+		wrong.refresh()
+		wrong.is("USDT", "9", rate.FromIssuer)
+		right.is("USDT", "", "")
+		if age := ageOf(t, metrics, "USDT"); age != 86400 {
+			t.Errorf("age %v", age)
+		}
+
+		i.says("USDT", "7.9")
+		for range 3 {
+			right.refresh()
+			right.is("USDT", "7.9", rate.FromIssuer)
+			wrong.refresh() // it is not its turn by its own clock
+		}
+		if n := i.times("USDT"); n != 2 {
+			t.Errorf("asked %d times, want one turn each", n)
+		}
+		c.Advance(refresh)
+		ahead.Advance(refresh)
+		for range 3 {
+			wrong.refresh()
+			right.refresh()
+		}
+		if n := i.times("USDT"); n != 4 {
+			t.Errorf("asked %d times, want two turns each", n)
+		}
+		right.is("USDT", "7.9", rate.FromIssuer)
+
+		// A clock that was ahead and has been set right has its turns again; what differs by less than a minute counts.
+		ahead.Advance(-24 * time.Hour)
+		c.Advance(refresh)
+		ahead.Advance(refresh)
+		i.says("USDT", "7.8")
+		wrong.refresh()
+		right.is("USDT", "7.8", rate.FromIssuer)
+		ahead.Advance(refresh + 59*time.Second)
+		i.says("USDT", "7.7")
+		wrong.refresh()
+		c.Advance(refresh)
+		right.is("USDT", "7.7", rate.FromIssuer)
+	})
+}
+
+// ageOf is what the metric says of a currency.
+func ageOf(t *testing.T, metrics prometheus.Gatherer, currency string) float64 {
+	t.Helper()
+	families, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "ccp_rate_age_seconds" && m.GetLabel()[0].GetValue() == currency {
+				return m.GetGauge().GetValue()
+			}
+		}
+	}
+	return -1
+}
+
 // A replica that dies while it asks keeps nobody from asking when the next turn comes.
 func TestDeadReplica(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d db.DB) {

@@ -31,17 +31,19 @@ func (s store) all(ctx context.Context) ([]row, error) {
 }
 
 // claim is true for one of all who ask at the same time whether a currency is due: it asks the issuer, the others leave it alone until
-// next.
-func (s store) claim(ctx context.Context, currency string, now, next time.Time) (bool, error) {
+// next. A turn after farthest was set by a clock that is wrong, and does not count.
+func (s store) claim(ctx context.Context, currency string, now, next, farthest time.Time) (bool, error) {
 	n, err := s.db.Exec(ctx, `INSERT INTO exchange_rates (currency, next_ask_at) VALUES ($1, $2)
-		ON CONFLICT (currency) DO UPDATE SET next_ask_at = excluded.next_ask_at WHERE exchange_rates.next_ask_at <= $3`, currency, next, now)
+		ON CONFLICT (currency) DO UPDATE SET next_ask_at = excluded.next_ask_at WHERE exchange_rates.next_ask_at <= $3 OR exchange_rates.next_ask_at > $4`,
+		currency, next, now, farthest)
 	return n == 1, err
 }
 
-// save keeps the answer to a question of asOf, unless that to a later one is there.
-func (s store) save(ctx context.Context, currency string, hkd decimal.Decimal, asOf time.Time) error {
-	_, err := s.db.Exec(ctx, `UPDATE exchange_rates SET hkd = $2, as_of = $3 WHERE currency = $1 AND (as_of IS NULL OR as_of < $3)`,
-		currency, hkd.String(), asOf)
+// save keeps the answer to a question of asOf, unless that to a later one is there, and that one is not after farthest: of a clock that is
+// wrong.
+func (s store) save(ctx context.Context, currency string, hkd decimal.Decimal, asOf, farthest time.Time) error {
+	_, err := s.db.Exec(ctx, `UPDATE exchange_rates SET hkd = $2, as_of = $3 WHERE currency = $1 AND (as_of IS NULL OR as_of < $3 OR as_of > $4)`,
+		currency, hkd.String(), asOf, farthest)
 	return err
 }
 
