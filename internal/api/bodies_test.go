@@ -65,7 +65,8 @@ var rightBodies = map[string]string{
 	"unknown fields":  `{"name":"x","unknown":{"deep":[1,2,{"a":null}]},"":1}`,
 	"odd characters":  `{"name":"مرحبا \u202e 𠮷 \ud800 \u0000 '--"}`,
 	"white space":     "\r\n\t {\"name\" : \"x\"} \n",
-	"same key twice":  `{"name":"x","name":"y"}`,
+	"large numbers":   `{"price":1e308,"unknown":[-1e309,1e999999999,{"a":1e309}]}`,
+	"keys alike":      `{"name":"x","inner":{"name":"y"},"list":[{"name":"z"},{"name":"z"}]}`,
 	"other case":      `{"NAME":"x"}`,
 	"empty array":     `{"tags":[]}`,
 	"nested unknowns": `{"extra":` + strings.Repeat("[", 500) + strings.Repeat("]", 500) + `}`,
@@ -119,6 +120,14 @@ func TestErrorSaysWhyARequestCannotBeRead(t *testing.T) {
 		{json, `{"name":"x"}{"name":"y"}`, "JSON error at byte 13, after the end of the first value"},
 		{json, "\ufeff{}", "JSON error at byte 1, a byte order mark"},
 		{json, `{"count":1e2}`, "a value has the wrong type"},
+		{json, `{"count":1e309}`, "a number is too large"},
+		{json, `{"name":"x","name":"y"}`, "a key is there more than once"},
+		{json, `{"name":"x","name":"x"}`, "a key is there more than once"},
+		{json, `{"name":"x","n\u0061me":"y"}`, "a key is there more than once"},
+		{json, `{"name":"x","Name":"y"}`, "a key is there more than once"},
+		{json, `{"secret":"x","ſecret":"y"}`, "a key is there more than once"}, // equal to encoding/json, which folds the case
+		{json, `{"price":1,"extra":[{"a":1,"b":{"a":2},"a":3}]}`, "a key is there more than once"},
+		{json, `{"price":1e309,"price":2}`, "a key is there more than once"},
 	} {
 		r := e.post("/open", tt.body, "Content-Type", tt.contentType, "Accept-Language", "zh").refused(t, 422, "MALFORMED_REQUEST")
 		if want := "The request could not be read: " + tt.why; r.body["error"] != want {

@@ -176,6 +176,8 @@ func fromFramework(ctx huma.Context, status int, errs []error) *ErrorResponse {
 		return info.api.wire(ctx.Context(), unreadable(errors.Join(errs...)))
 	case status == http.StatusUnsupportedMediaType:
 		return info.api.wire(ctx.Context(), malformed("expected Content-Type application/json"))
+	case len(errs) == 0 && info.api.providers[info.route()]: // what a provider sends has a form of its own
+		return info.api.wire(ctx.Context(), malformed("the body is empty"))
 	case len(errs) == 0:
 		return info.api.wire(ctx.Context(), malformed("the body is empty, expected a JSON object"))
 	}
@@ -236,10 +238,13 @@ func flaw(d *huma.ErrorDetail) string {
 	var whole any
 	var syntax *json.SyntaxError
 	switch err := json.Unmarshal([]byte(body), &whole); {
-	case err == nil:
+	case errors.As(err, &syntax):
+	case repeatsKey(exact([]byte(body))):
+		return errRepeatedKey.Error()
+	case err != nil:
+		return "a number is too large"
+	default:
 		return "a value has the wrong type"
-	case !errors.As(err, &syntax):
-		return "the body must be a JSON object"
 	}
 	at := "JSON error at byte " + strconv.FormatInt(syntax.Offset, 10)
 	if strings.HasPrefix(body, "\ufeff") {

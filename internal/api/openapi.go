@@ -13,7 +13,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/comecomepay/comecomepay/internal/platform/flatjson"
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
 	"github.com/comecomepay/comecomepay/internal/platform/problem"
 )
@@ -38,10 +37,9 @@ func configuration(version string) huma.Config {
 	c.AllowAdditionalPropertiesByDefault = true
 	c.CreateHooks = nil // no $schema links in answers: the app's models are strict
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
-	// A body is read twice: without types, to be held against the schema, and into the type.
 	c.Formats = maps.Clone(c.Formats)
 	for name, format := range c.Formats {
-		format.Unmarshal = flatjson.Unmarshal
+		format.Unmarshal = unmarshal
 		c.Formats[name] = format
 	}
 	return c

@@ -89,8 +89,14 @@ func (s WithdrawalState) shown() string {
 	return StatusPending
 }
 
-// statesShownAs are the states that the app calls so; none: it has no such word.
+// statesShownAs are the states that the app calls so (contract/money 2.4); none: it has no such word.
 func statesShownAs(word string) (states []WithdrawalState) {
+	switch word {
+	case "approved": // the app shows it like completed
+		word = StatusCompleted
+	case "cancelled": // the app knows it, and no withdrawal is ever so
+		return []WithdrawalState{"cancelled"}
+	}
 	for _, state := range []WithdrawalState{InReview, Approved, Sending, Ordered, Processing, Completed, Declined, Broken} {
 		if state.shown() == word {
 			states = append(states, state)
@@ -120,15 +126,15 @@ func (s *Service) postWithdrawal(ctx context.Context, in *withdrawalInput) (*wit
 }
 
 type withdrawalsInput struct {
-	Page   int    `query:"page" minimum:"1" maximum:"1000000" default:"1"`
-	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"20"`
-	Status string `query:"status" maxLength:"20" doc:"One of the statuses of the items; empty: all."`
+	Page   string `query:"page" doc:"From 1, which is the default." example:"1"`
+	Limit  string `query:"limit" doc:"1 to 100; 20 if there is none." example:"20"`
+	Status string `query:"status" doc:"One of the statuses of the items, or approved or cancelled; empty: all." example:"completed"`
 }
 
 type withdrawalsAnswer struct {
 	api.Success
-	Page       int              `json:"page"`
-	Limit      int              `json:"limit"`
+	Page       int64            `json:"page"`
+	Limit      int64            `json:"limit"`
 	Total      int64            `json:"total"`
 	TotalPages int64            `json:"total_pages"`
 	Items      []withdrawalItem `json:"items" nullable:"false"`
@@ -143,11 +149,19 @@ func (s *Service) getWithdrawals(ctx context.Context, in *withdrawalsInput) (*wi
 			return nil, ErrWithdrawalStatus
 		}
 	}
-	list, total, err := s.Withdrawals(ctx, identity.CustomerFrom(ctx), states, in.Page, in.Limit)
+	page, err := wholeNumber(in.Page, 1)
 	if err != nil {
 		return nil, err
 	}
-	answer := withdrawalsAnswer{Success: api.OK(), Page: in.Page, Limit: in.Limit, Total: total, TotalPages: (total + int64(in.Limit) - 1) / int64(in.Limit),
+	limit, err := wholeNumber(in.Limit, defaultPageSize)
+	if err != nil {
+		return nil, err
+	}
+	list, total, err := s.Withdrawals(ctx, identity.CustomerFrom(ctx), states, page, limit)
+	if err != nil {
+		return nil, err
+	}
+	answer := withdrawalsAnswer{Success: api.OK(), Page: page, Limit: limit, Total: total, TotalPages: (total + limit - 1) / limit,
 		Items: make([]withdrawalItem, len(list))}
 	for i, w := range list {
 		answer.Items[i] = s.item(w)

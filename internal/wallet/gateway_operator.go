@@ -45,7 +45,7 @@ func (s *Service) ListWithdrawals(ctx context.Context, f WithdrawalFilter) ([]Wi
 	if err != nil {
 		return nil, err
 	}
-	list, _, err := s.store.withdrawalsOf(ctx, account.ID, f.States, 0, limit)
+	list, _, err := s.store.withdrawalsOf(ctx, account.ID, f.States, 0, int64(limit))
 	return list, err
 }
 

@@ -225,10 +225,10 @@ func (s store) dueWithdrawals(ctx context.Context, tx db.Tx, now, until time.Tim
 }
 
 // withdrawalsOf lists a page of a customer's withdrawals in some states, newest first, and tells how many there are.
-func (s store) withdrawalsOf(ctx context.Context, userID int64, states []WithdrawalState, offset, limit int) (list []Withdrawal, total int64, err error) {
+func (s store) withdrawalsOf(ctx context.Context, userID int64, states []WithdrawalState, offset, limit int64) (list []Withdrawal, total int64, err error) {
 	args := []any{userID}
 	where := ` FROM withdrawals WHERE user_id = $1` + inStates(states, &args)
-	if err := s.db.QueryRow(ctx, `SELECT COUNT(*)`+where, args...).Scan(&total); err != nil || total <= int64(offset) {
+	if err := s.db.QueryRow(ctx, `SELECT COUNT(*)`+where, args...).Scan(&total); err != nil || total <= offset {
 		return nil, total, err
 	}
 	args = append(args, limit, offset)

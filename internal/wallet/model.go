@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"strings"
 
 	"github.com/shopspring/decimal"
 
@@ -116,11 +117,11 @@ func parseAmount(c Coin, text string) (units int64, err error) {
 	switch {
 	case errors.Is(err, money.ErrTooPrecise):
 		return 0, ErrAmountTooPrecise.With("Decimals", c.Scale, "Currency", c.Code)
-	case errors.Is(err, money.ErrTooLarge):
+	case errors.Is(err, money.ErrTooLarge) && !strings.HasPrefix(text, "-"):
 		return 0, ErrAmountTooLarge
-	case err != nil:
+	case errors.Is(err, money.ErrNotANumber):
 		return 0, ErrAmountInvalid
-	case units <= 0:
+	case err != nil || units <= 0:
 		return 0, ErrAmountNotPositive
 	}
 	return units, nil

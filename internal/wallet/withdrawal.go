@@ -259,9 +259,13 @@ func (s *Service) notAmongUs(ctx context.Context, tx db.Tx, w Withdrawal, coin C
 	return nil
 }
 
-// Withdrawals lists a page of a customer's withdrawals, newest first, and tells how many there are.
-func (s *Service) Withdrawals(ctx context.Context, c identity.Customer, states []WithdrawalState, page, limit int) ([]Withdrawal, int64, error) {
-	return s.store.withdrawalsOf(ctx, c.ID, states, (page-1)*limit, limit)
+// Withdrawals lists a page of a customer's withdrawals, newest first, and tells how many there are. Pages count from 1 and are cut anew each
+// time: one that arrives in between moves the others on. Errors: ErrPageInvalid.
+func (s *Service) Withdrawals(ctx context.Context, c identity.Customer, states []WithdrawalState, page, size int64) ([]Withdrawal, int64, error) {
+	if page < 1 || page > maxPage || size < 1 || size > MaxPageSize {
+		return nil, 0, ErrPageInvalid.With("Max", MaxPageSize)
+	}
+	return s.store.withdrawalsOf(ctx, c.ID, states, (page-1)*size, size)
 }
 
 // claimWithdrawals queues a job for each withdrawal whose time has come.

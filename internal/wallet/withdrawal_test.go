@@ -175,14 +175,16 @@ func TestWithdrawalIsPaid(t *testing.T) {
 			TotalPages int `json:"total_pages"`
 			Items      []withdrawalItem
 		}
-		for query, n := range map[string]int{"": 1, "?page=1&limit=20": 1, "?page=2&limit=20": 0, "?status=completed": 1, "?status=pending": 0} {
+		for query, n := range map[string]int{"": 1, "?page=1&limit=20": 1, "?page=2&limit=20": 0, "?status=completed": 1, "?status=pending": 0,
+			"?status=Approved": 1, "?status=cancelled": 0} {
 			c.w.call(http.MethodGet, "/wallet/withdrawals"+query, c.access, nil).into(t, &list)
 			if len(list.Items) != n || n == 1 && (list.Items[0].Status != "completed" || list.Items[0].Amount != "40.5" || list.Total != 1 || list.TotalPages != 1) {
 				t.Errorf("%q: %+v", query, list)
 			}
 		}
-		if r := c.w.call(http.MethodGet, "/wallet/withdrawals?status=lost", c.access, nil); r.status != http.StatusBadRequest {
-			t.Errorf("an unknown status: %d", r.status)
+		for query, code := range map[string]string{"status=lost": "WITHDRAWAL_STATUS_UNKNOWN", "page=0": "PAGE_INVALID", "page=-1": "PAGE_INVALID", "page=x": "PAGE_INVALID",
+			"page=1.5": "PAGE_INVALID", "page=9223372036854775807": "PAGE_INVALID", "page=9223372036854775808": "PAGE_INVALID", "limit=0": "PAGE_INVALID", "limit=101": "PAGE_INVALID"} {
+			c.w.call(http.MethodGet, "/wallet/withdrawals?"+query, c.access, nil).refused(t, http.StatusBadRequest, code)
 		}
 		stranger := w.customer()
 		stranger.w.call(http.MethodGet, "/wallet/withdrawals", stranger.access, nil).into(t, &list)
@@ -247,7 +249,8 @@ func TestRequestsThatAreRefused(t *testing.T) {
 			{"USDT-TRC20", "-1", out, 400, "AMOUNT_NOT_POSITIVE"},
 			{"USDT-TRC20", "1e-7", out, 400, "AMOUNT_TOO_PRECISE"},
 			{"USDT-TRC20", "20.0000001", out, 400, "AMOUNT_TOO_PRECISE"},
-			{"USDT-TRC20", "1e309", out, 422, "MALFORMED_REQUEST"},
+			{"USDT-TRC20", "1e309", out, 400, "AMOUNT_TOO_LARGE"},
+			{"USDT-TRC20", `20,"amount":30`, out, 422, "MALFORMED_REQUEST"},
 			{"USDT-TRC20", strings.Repeat("9", 40), out, 400, "AMOUNT_TOO_LARGE"},
 			{"USDT-TRC20", "100.000001", out, 400, "INSUFFICIENT_BALANCE"},
 			{"USDT-TRC20", "9.999999", out, 400, "WITHDRAWAL_MINIMUM"},

@@ -18,11 +18,17 @@ import (
 // It reads the data itself only if all of it is plain, each key is there once, and v is a pointer to an empty any or to a struct
 // of plain fields. Whatever else there is, it leaves to json.Unmarshal, so that no second opinion exists on what is odd or wrong.
 func Unmarshal(data []byte, v any) error {
-	var list [maxMembers]member
-	if members, plain := scan(data, list[:0]); plain && fill(members, v) {
+	if Plain(data, v) {
 		return nil
 	}
 	return json.Unmarshal(data, v)
+}
+
+// Plain is the part of Unmarshal that reads the data itself. It tells whether it has; if not, v may be filled in part.
+func Plain(data []byte, v any) bool {
+	var list [maxMembers]member
+	members, plain := scan(data, list[:0])
+	return plain && fill(members, v)
 }
 
 // member is a key and its value in an object, as they are written; texts without their quotes.
@@ -42,8 +48,8 @@ const (
 // maxMembers is how many members an object may have that is read here: one is compared with all others.
 const maxMembers = 16
 
-// scan appends the members of the object that data consists of. It is not plain if it is not valid, or has a key twice, a null,
-// an escape, or anything inside that has members itself.
+// scan appends the members of the object that data consists of. It is not plain if it is not valid, or has a key twice, in whatever
+// case, a null, an escape, or anything inside that has members itself.
 func scan(data []byte, list []member) (members []member, plain bool) {
 	rest, ok := bytes.CutPrefix(trim(data), []byte("{"))
 	if !ok {
@@ -58,7 +64,7 @@ func scan(data []byte, list []member) (members []member, plain bool) {
 			return nil, false
 		}
 		for _, earlier := range list {
-			if bytes.Equal(earlier.key, m.key) {
+			if bytes.EqualFold(earlier.key, m.key) { // as encoding/json compares the names of fields
 				return nil, false
 			}
 		}

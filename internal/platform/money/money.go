@@ -25,43 +25,67 @@ var (
 	ErrTooLarge   = errors.New("beyond what can be counted")
 )
 
-// isNumber tells whether text is what JSON calls a number (RFC 8259 section 6). Exponents are of two digits at most: nothing real
-// needs more, and a larger one would only ask for memory.
-func isNumber(text string) bool {
-	digits := func() (n int) {
-		for n < len(text) && text[n] >= '0' && text[n] <= '9' {
-			n++
+// number is what JSON calls a number (RFC 8259 section 6), in its parts.
+type number struct {
+	negative        bool
+	whole, fraction string // digits
+	exponent        int    // beyond any length of a text it stops counting
+	exponentDigits  int
+}
+
+func scan(text string) (n number, ok bool) {
+	digits := func() (found string) {
+		end := 0
+		for end < len(text) && text[end] >= '0' && text[end] <= '9' {
+			end++
 		}
-		text = text[n:]
-		return n
+		found, text = text[:end], text[end:]
+		return found
 	}
-	text = strings.TrimPrefix(text, "-")
-	zero := strings.HasPrefix(text, "0")
-	if n := digits(); n == 0 || zero && n > 1 {
-		return false
+	text, n.negative = strings.CutPrefix(text, "-")
+	if n.whole = digits(); n.whole == "" || n.whole[0] == '0' && len(n.whole) > 1 {
+		return n, false
 	}
 	if strings.HasPrefix(text, ".") {
-		if text = text[1:]; digits() == 0 {
-			return false
+		text = text[1:]
+		if n.fraction = digits(); n.fraction == "" {
+			return n, false
 		}
 	}
 	if text != "" && (text[0] == 'e' || text[0] == 'E') {
+		sign := 1
 		if text = text[1:]; text != "" && (text[0] == '+' || text[0] == '-') {
+			if text[0] == '-' {
+				sign = -1
+			}
 			text = text[1:]
 		}
-		if n := digits(); n == 0 || n > 2 {
-			return false
+		power := digits()
+		if power == "" {
+			return n, false
 		}
+		size, err := strconv.Atoi(power)
+		if err != nil || size > math.MaxInt32/2 {
+			size = math.MaxInt32 / 2
+		}
+		n.exponent, n.exponentDigits = sign*size, len(power)
 	}
-	return text == ""
+	return n, text == ""
 }
 
-// maxDigits is longer than any amount of any chain in base units.
-const maxDigits = 100
+// Bounds of ParseDecimal: nothing real needs more, and what is larger would only ask for memory.
+const (
+	maxDigits         = 100 // longer than any amount of any chain in base units
+	maxExponentDigits = 2
+)
 
-// ParseDecimal reads a number as JSON writes it. Errors: ErrNotANumber.
+// ParseDecimal reads a number as JSON writes it, of at most 100 characters and with an exponent of at most two digits.
+// Errors: ErrNotANumber.
 func ParseDecimal(text string) (decimal.Decimal, error) {
-	if len(text) > maxDigits || !isNumber(text) {
+	if len(text) > maxDigits {
+		return decimal.Decimal{}, ErrNotANumber
+	}
+	if n, ok := scan(text); !ok || n.exponentDigits > maxExponentDigits {
 		return decimal.Decimal{}, ErrNotANumber
 	}
 	d, err := decimal.NewFromString(text)
@@ -71,18 +95,38 @@ func ParseDecimal(text string) (decimal.Decimal, error) {
 	return d, nil
 }
 
-// Parse reads an amount in whole assets, as JSON writes numbers, and gives its minor units. It never rounds.
+// unitsDigits is how many digits the largest int64 has.
+const unitsDigits = 19
+
+// Parse reads an amount in whole assets, as JSON writes numbers, and gives its minor units. It never rounds, and whatever the number's
+// size, it takes no more work than the length of the text.
 // Errors: ErrNotANumber, ErrTooPrecise, ErrTooLarge.
 func (a Asset) Parse(text string) (int64, error) {
-	d, err := ParseDecimal(text)
-	if err != nil {
-		return 0, err
+	n, ok := scan(text)
+	if !ok {
+		return 0, ErrNotANumber
 	}
-	units := d.Shift(a.Scale)
-	if !units.IsInteger() {
+	// The units are the digits and then so many zeros.
+	digits := strings.TrimLeft(n.whole+n.fraction, "0")
+	significant := strings.TrimRight(digits, "0")
+	zeros := int(a.Scale) + n.exponent - len(n.fraction) + len(digits) - len(significant)
+	switch {
+	case significant == "":
+		return 0, nil
+	case zeros < 0:
 		return 0, ErrTooPrecise
+	case len(significant)+zeros > unitsDigits:
+		return 0, ErrTooLarge
 	}
-	return whole(units.BigInt())
+	sign := ""
+	if n.negative {
+		sign = "-"
+	}
+	units, err := strconv.ParseInt(sign+significant+strings.Repeat("0", zeros), 10, 64)
+	if err != nil {
+		return 0, ErrTooLarge
+	}
+	return units, nil
 }
 
 // Truncate gives the minor units of an amount in whole assets, cut off towards zero: what is cut is less than one unit.

@@ -40,9 +40,19 @@ func TestParse(t *testing.T) {
 		{usdt, "9223372036854.775808", 0, money.ErrTooLarge},
 		{usdt, "-9223372036854.775808", math.MinInt64, nil},
 		{usdt, "1e99", 0, money.ErrTooLarge},
-		{usdt, "1e309", 0, money.ErrNotANumber},
+		{usdt, "1e309", 0, money.ErrTooLarge},
+		{usdt, "-1e309", 0, money.ErrTooLarge},
+		{usdt, "1e-309", 0, money.ErrTooPrecise},
+		{usdt, "1e999999999999999999999", 0, money.ErrTooLarge},
+		{usdt, "1e-999999999999999999999", 0, money.ErrTooPrecise},
+		{usdt, "0e999999999999999999999", 0, nil},
+		{usdt, "0.000e-999999999999999999999", 0, nil},
+		{usdt, "1" + strings.Repeat("0", 200) + "e-200", 1_000_000, nil},
+		{usdt, "0." + strings.Repeat("0", 200) + "1e201", 1_000_000, nil},
 		{usdt, strings.Repeat("9", 40), 0, money.ErrTooLarge},
-		{usdt, strings.Repeat("9", 101), 0, money.ErrNotANumber},
+		{usdt, strings.Repeat("9", 101), 0, money.ErrTooLarge},
+		{usdt, "1." + strings.Repeat("0", 101) + "1", 0, money.ErrTooPrecise},
+		{usdt, "1." + strings.Repeat("0", 101), 1_000_000, nil},
 		{btc, "0.00000001", 1, nil},
 		{yen, "7", 7, nil},
 		{yen, "7.5", 0, money.ErrTooPrecise},
@@ -108,7 +118,7 @@ func TestNoUnitOutOfNothing(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	cases := 1_000_000
 	if raceDetector {
-		cases /= 10 // it makes the arithmetic many times slower, and there is nothing here for it to find
+		cases /= 10 // it makes the arithmetic many times slower, and there is nothing here for it to find; ./test runs the million without
 	}
 	power := make([]*big.Int, 60)
 	for i := range power {
