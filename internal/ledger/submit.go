@@ -23,8 +23,14 @@ const (
 	longWait = 10 * time.Millisecond
 	// maxLooks is how often a round is run again because a reference is taken that was not in the book when it looked.
 	maxLooks = 4
-	// roundTimeout is how long a round may take with everything that has to be run again.
+	// roundTimeout is how long a round may take with everything that has to be run again. If it fails, its transactions have as long once
+	// more to be run alone, each at most aloneTimeout.
 	roundTimeout = 30 * time.Second
+	aloneTimeout = 5 * time.Second
+	// lockWait is how long a row is waited for that somebody else has locked, and twice that if others stand in line for it; leastWait is
+	// what becomes of it when many wait in vain.
+	lockWait  = 2 * time.Second
+	leastWait = 10 * time.Millisecond
 )
 
 // workers is how many rounds run at the same time at most: SQLite has one writer; on PostgreSQL the next round is decided while the
@@ -189,15 +195,20 @@ func (q *queue) take() []*submission {
 // run posts the submissions of a round. If it fails as a whole, each is run alone: one of them may have been the cause, and should
 // not be that of the others' failure. References are looked up then, so that what was posted after all is found.
 func (l *Ledger) run(round []*submission) {
+	began := time.Now()
+	err := l.runTogether(context.Background(), roundTimeout, round, false, lockWait)
+	l.metrics.ran(len(round), time.Since(began))
 	ctx, cancel := context.WithTimeout(context.Background(), roundTimeout)
 	defer cancel()
-	began := time.Now()
-	err := l.runTogether(ctx, round, false)
-	l.metrics.ran(len(round), time.Since(began))
+	patience := lockWait
 	for _, s := range round {
 		alone := err
 		if err != nil {
-			alone = l.runTogether(ctx, []*submission{s}, true)
+			alone = l.runTogether(ctx, aloneTimeout, []*submission{s}, true, patience)
+			if db.IsLockTimeout(alone) {
+				// Many may want the same row: who waits after them is not to wait for all of them.
+				patience = max(patience/2, leastWait)
+			}
 		}
 		if alone == nil {
 			alone = s.refusal
@@ -209,7 +220,9 @@ func (l *Ledger) run(round []*submission) {
 	}
 }
 
-func (l *Ledger) runTogether(ctx context.Context, round []*submission, look bool) error {
+func (l *Ledger) runTogether(ctx context.Context, most time.Duration, round []*submission, look bool, wait time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
 	proposals := make([]*Proposal, len(round))
 	for i, s := range round {
 		proposals[i] = &s.Proposal
@@ -221,6 +234,9 @@ func (l *Ledger) runTogether(ctx context.Context, round []*submission, look bool
 				l.log.ErrorContext(ctx, "panic in a round", "cause", cause, "stack", string(debug.Stack()))
 			}
 		}()
+		if err = db.LimitLockWait(ctx, tx, wait); err != nil {
+			return err
+		}
 		if err = l.round(ctx, tx, proposals, look); errors.Is(err, errReferences) {
 			look, err = true, db.ErrRunAgain
 		}

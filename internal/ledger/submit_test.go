@@ -284,3 +284,57 @@ func TestALockedAccountDoesNotHoldUpOthers(t *testing.T) {
 	}
 	b.sound(t)
 }
+
+// An account that somebody else keeps locked, as a replica does that hangs, fails the transactions over it and no others.
+func TestLockedAccount(t *testing.T) {
+	t.Parallel()
+	d, err := db.Open(t.Context(), dbtest.URL(t, db.PostgreSQL), db.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	b := open(t, d)
+	const others = 40
+	for user := range int64(others + 1) {
+		b.deposit(t, fmt.Sprint("d", user), user+1, 10)
+	}
+	move := func(i int, from int64) error {
+		_, err := b.Submit(context.Background(), ledger.Move("transfer", fmt.Sprint(i), available(from), available(from+1000), 1))
+		return err
+	}
+	if err := d.RunTx(t.Context(), func(ctx context.Context, holder db.Tx) error {
+		var n int64
+		if err := holder.QueryRow(ctx, `SELECT id FROM ledger_accounts WHERE owner_kind = 'user' AND owner_id = 1`+db.ForUpdate(holder)).Scan(&n); err != nil {
+			return err
+		}
+		var first sync.WaitGroup
+		first.Go(func() { // holds up one of the two rounds at a time
+			if err := move(-1, 1); !db.IsLockTimeout(err) {
+				t.Error(err)
+			}
+		})
+		for n = 0; n == 0; time.Sleep(time.Millisecond) {
+			if err := d.QueryRow(ctx, `SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&n); err != nil {
+				return err
+			}
+		}
+		for i, err := range together(others, func(i int) error {
+			if i%20 == 0 {
+				return move(i, 1)
+			}
+			return move(i, int64(i)+2)
+		}) {
+			if locked := i%20 == 0; locked != db.IsLockTimeout(err) || !locked && err != nil {
+				t.Errorf("transfer %d: %v", i, err)
+			}
+		}
+		first.Wait()
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := move(others, 1); err != nil {
+		t.Error(err)
+	}
+	b.sound(t)
+}

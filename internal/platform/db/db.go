@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -103,16 +104,28 @@ func Open(ctx context.Context, url string, o Options) (DB, error) {
 	return nil, errors.New("database address must be sqlite://path or postgres://user@host/name")
 }
 
-// ForUpdate is the clause that locks the selected rows until the transaction ends. SQLite needs none: there
-// is one writer at a time, and its transactions take the write lock when they begin.
+// ForUpdate is the clause that locks the selected rows until the transaction ends, against everybody who locks or changes them.
+// Rows that refer to them by a foreign key can be written meanwhile: keys never change. SQLite needs no clause: there is one writer at
+// a time, and its transactions take the write lock when they begin.
+//
+// In which order rows are locked stands in docs/architecture.md, "The order of locks".
 func ForUpdate(q Querier) string {
 	if q.Engine() == PostgreSQL {
-		return " FOR UPDATE"
+		return " FOR NO KEY UPDATE"
 	}
 	return ""
 }
 
-// SkipLocked is ForUpdate for work that several replicas share out: rows that another transaction holds are left to it.
+// LimitLockWait bounds how long each statement of tx waits from now on for a row that somebody else has locked. What has waited for
+// longer fails, see IsLockTimeout. It is queued. SQLite, which has no such locks, needs none.
+func LimitLockWait(ctx context.Context, tx Tx, most time.Duration) error {
+	if tx.Engine() != PostgreSQL {
+		return nil
+	}
+	return tx.Queue(ctx, nil, `SELECT set_config('lock_timeout', $1, true)`, strconv.FormatInt(most.Milliseconds(), 10))
+}
+
+// SkipLocked locks rows, which may be deleted then, of work that several replicas share out: what another transaction holds is left to it.
 func SkipLocked(q Querier) string {
 	if q.Engine() == PostgreSQL {
 		return " FOR UPDATE SKIP LOCKED"

@@ -27,11 +27,18 @@ func IsUniqueViolation(err error) bool {
 	return errors.As(err, &u)
 }
 
+// IsLockTimeout tells whether a statement has waited in vain for a row that somebody else has locked, see LimitLockWait.
+func IsLockTimeout(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == stateLockNotAvailable
+}
+
 // SQLSTATE codes of PostgreSQL, appendix A.
 const (
 	stateSerializationFailure = "40001"
 	stateDeadlock             = "40P01"
 	stateUniqueViolation      = "23505"
+	stateLockNotAvailable     = "55P03"
 )
 
 // neutral turns a driver's error into this package's where there is one.
