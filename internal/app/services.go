@@ -234,7 +234,7 @@ func assemble(c Config, x Extras, d db.DB, metrics prometheus.Registerer) (*Serv
 	}
 	purse := wallet.New(wallet.Options{
 		DB: d, Jobs: queue, Ledger: book, Customers: customers, Vault: vault, Clock: x.Clock, Random: x.Random, Texts: texts, Log: x.Log, Registerer: metrics,
-		Coins: coins, Prices: rates, TransferLimits: c.Wallet.transferLimits(), Gateway: custody,
+		Coins: coins, BSC: c.Wallet.BSC, Prices: rates, TransferLimits: c.Wallet.transferLimits(), Gateway: custody,
 	})
 	purse.RegisterJobs(queue)
 	customers.OnCreated(purse.Open)

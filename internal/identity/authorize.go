@@ -27,9 +27,8 @@ type TransferTry struct {
 // ErrTransactionPasswordUnset; ErrTransactionPasswordWrong, with the tries that are left; ErrTransactionPasswordLocked, with
 // the wait. The rest is known unless the session is not theirs.
 type Authorization struct {
-	Err       error
-	KYCStatus string      // none, pending, verified, rejected
-	Locale    i18n.Locale // of mail
+	Err    error
+	Locale i18n.Locale // of mail
 }
 
 // Authorizing are tries that are about to be judged.
@@ -45,8 +44,9 @@ type Authorizing struct {
 // that stand in one call several times are judged in their order. Wrong tries are counted by writes in tx: the caller
 // commits it whatever it decides. A customer whose tries are used up is told by mail.
 //
-// When all are right, this is one statement on PostgreSQL. Passwords are locked in the order of customers, and nothing else is;
-// who locks more, locks it afterwards.
+// When all are right, this is one statement on PostgreSQL. Passwords are locked in the order of customers, and nothing else is:
+// account and verification are those of when the statement began, also if it has waited since. Whoever sends money on an answer reads
+// them once more in a later statement; HoldTransfers keeps them from changing after that.
 func (s *Service) AuthorizeTransfers(ctx context.Context, tx db.Tx, tries []TransferTry) ([]Authorization, error) {
 	a, err := s.QueueTransfers(ctx, tx, tries)
 	if err != nil {
@@ -63,6 +63,13 @@ func (s *Service) AuthorizeTransfers(ctx context.Context, tx db.Tx, tries []Tran
 func (s *Service) QueueTransfers(ctx context.Context, tx db.Tx, tries []TransferTry) (*Authorizing, error) {
 	a := &Authorizing{service: s, tx: tx, tries: tries, rows: make([]transferRow, len(tries))}
 	return a, lockTransferPasswords(ctx, tx, tries, a.rows)
+}
+
+// HoldTransfers waits for transfers of a customer that are being decided, and makes later ones wait until tx ends; these see what tx has
+// changed. Whatever takes the right to send away locks the customer's row, calls this, and then changes it.
+func (s *Service) HoldTransfers(ctx context.Context, tx db.Tx, userID int64) error {
+	_, err := lockTransactionPassword(ctx, tx, userID) // without one nothing can be sent, nor can it be set meanwhile
+	return err
 }
 
 // Judge gives the answers and counts what was wrong.
@@ -103,7 +110,7 @@ func (s *Service) authorize(row *transferRow, try TransferTry, now time.Time) Au
 	if err := row.Check(now); err != nil {
 		return Authorization{Err: err}
 	}
-	a := Authorization{KYCStatus: row.KYCStatus(), Locale: row.MailLocale()}
+	a := Authorization{Locale: row.MailLocale()}
 	switch {
 	case row.status == Frozen:
 		a.Err = ErrAccountFrozen

@@ -65,6 +65,9 @@ func (s *Service) changeStatus(ctx context.Context, op Operator, who, reason str
 		if u.status == Closed && to != Closed {
 			return ErrAccountClosed
 		}
+		if err := s.HoldTransfers(ctx, tx, u.id); err != nil {
+			return err
+		}
 		if u.status != to {
 			now := s.clock.Now()
 			if err := s.Audit(ctx, tx, AuditEntry{op, action, u.id, fmt.Sprintf("user %d", u.id), reason}); err != nil {

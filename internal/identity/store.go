@@ -11,10 +11,10 @@ import (
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 )
 
-// Rows are locked in this order, so that no two transactions wait for each other: transaction_passwords, the network address's
-// rate_windows, guess_counters (code, then password), one_time_codes, the mailbox's rate_windows, registrations, users, sessions. What hangs
-// on a signed-in customer alone (their own codes and windows, what they have pending) is guarded by their own guess counter; of several
-// counters the customer's comes last.
+// Rows are locked in the order that docs/architecture.md has for all, so that no two transactions wait for each other. Before users stand
+// here: the network address's rate_windows, guess_counters (code, then password), one_time_codes, the mailbox's rate_windows, registrations;
+// after transaction_passwords: sessions. What hangs on a signed-in customer alone (their own codes and windows, what they have pending)
+// is guarded by their own guess counter; of several counters the customer's comes last.
 
 // userRow is a row of users; personal data is still sealed.
 type userRow struct {
@@ -396,7 +396,7 @@ func transfersOf(q db.Querier, tries []TransferTry) (statement string, args []an
 		for i, try := range tries {
 			users[i], sessions[i] = try.Customer.ID, try.Customer.SessionID
 		}
-		return `WITH q AS (SELECT * FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS q(user_id, session_id, n)) ` + transfersOfMany + ` FOR UPDATE OF p`,
+		return `WITH q AS (SELECT * FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS q(user_id, session_id, n)) ` + transfersOfMany + ` FOR NO KEY UPDATE OF p`,
 			[]any{users, sessions}
 	}
 	var list strings.Builder

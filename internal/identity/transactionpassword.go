@@ -104,10 +104,6 @@ func (s *Service) CompleteTransactionPassword(ctx context.Context, c Customer, c
 	}
 	err = s.decide(ctx, func(ctx context.Context, tx db.Tx) error {
 		now := s.clock.Now()
-		changed, err := lockTransactionPassword(ctx, tx, c.ID)
-		if err != nil {
-			return err
-		}
 		own, u, err := s.admitOwn(ctx, tx, c, now)
 		if err != nil {
 			return err
@@ -128,6 +124,10 @@ func (s *Service) CompleteTransactionPassword(ctx context.Context, c Customer, c
 			return err
 		}
 		if err := completePendingPassword(ctx, tx, c.ID, now); err != nil {
+			return err
+		}
+		changed, err := lockTransactionPassword(ctx, tx, c.ID)
+		if err != nil {
 			return err
 		}
 		if err := setTransactionPassword(ctx, tx, pending, now); err != nil {

@@ -40,7 +40,7 @@ type Entry struct {
 }
 
 // lockCustomer locks what the wallet keeps of a customer until tx ends, making it if need be. Of several customers the one with the
-// smaller id comes first; the ledger's accounts come before all of them.
+// smaller id comes first; what comes before all of them stands in docs/architecture.md, "The order of locks".
 func (s store) lockCustomer(ctx context.Context, tx db.Tx, userID int64) (c customer, err error) {
 	if _, err := tx.Exec(ctx, `INSERT INTO wallet_customers (user_id) VALUES ($1) ON CONFLICT (user_id) DO NOTHING`, userID); err != nil {
 		return customer{}, err

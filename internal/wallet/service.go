@@ -3,6 +3,7 @@
 package wallet
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"io"
@@ -34,6 +35,7 @@ type Options struct {
 	Log        *slog.Logger
 	Registerer prometheus.Registerer // nil: no metrics
 	Coins      []Coin                // in the order that customers see them
+	BSC        string                // the gateway's number of BSC, also for coins that are not listed any more; empty: DefaultBSC
 	Prices     Prices                // nil: only USDT has a price
 	Gateway    GatewayOptions
 
@@ -69,7 +71,7 @@ func New(o Options) *Service {
 	}
 	s := &Service{store: store{o.DB}, gate: newGate(&o), cases: cases.NewBook(o.DB, o.Clock), byName: map[string]Coin{}, listed: map[string]listed{}}
 	s.Options = o
-	for i, c := range Catalogue(DefaultBSC) {
+	for i, c := range Catalogue(cmp.Or(o.BSC, DefaultBSC)) {
 		s.listed[c.Code] = listed{c, i + 1}
 	}
 	for _, c := range o.Coins {
@@ -85,8 +87,11 @@ func New(o Options) *Service {
 	return s
 }
 
-// Revoke keeps a customer from sending until they are verified again. It is a kyc.RevocationHook.
+// Revoke keeps a customer, whose row is locked, from sending until they are verified again. It is a kyc.RevocationHook.
 func (s *Service) Revoke(ctx context.Context, tx db.Tx, userID int64) error {
+	if err := s.Customers.HoldTransfers(ctx, tx, userID); err != nil {
+		return err
+	}
 	c, err := s.store.lockCustomer(ctx, tx, userID)
 	if err != nil {
 		return err

@@ -17,8 +17,8 @@ type store struct{ db db.DB }
 
 // partyQuery reads and locks customers on either side of transfers, in the order in which everybody locks them.
 const (
-	partyColumns  = `SELECT c.user_id, c.entries, c.day, c.transferred, c.withdrawn, c.revoked_at, u.status, u.wallet_ref FROM wallet_customers c JOIN users u ON u.id = c.user_id`
-	partiesInPG   = partyColumns + ` WHERE c.user_id = ANY($1::bigint[]) ORDER BY c.user_id FOR UPDATE OF c`
+	partyColumns  = `SELECT c.user_id, c.entries, c.day, c.transferred, c.withdrawn, c.revoked_at, u.status, u.kyc_status, u.wallet_ref FROM wallet_customers c JOIN users u ON u.id = c.user_id`
+	partiesInPG   = partyColumns + ` WHERE c.user_id = ANY($1::bigint[]) ORDER BY c.user_id FOR NO KEY UPDATE OF c`
 	partiesInLite = partyColumns + ` WHERE c.user_id IN (SELECT value FROM json_each($1))`
 
 	newPartiesInPG   = `INSERT INTO wallet_customers (user_id) SELECT id FROM users WHERE id = ANY($1::bigint[]) ORDER BY id ON CONFLICT (user_id) DO NOTHING`
@@ -50,7 +50,7 @@ func (p *parties) lock(ctx context.Context, tx db.Tx) error {
 	return tx.Queue(ctx, func(rows db.Rows) error {
 		for rows.Next() {
 			c := &party{}
-			if err := rows.Scan(&c.userID, &c.entries, &c.day, &c.transferred, &c.withdrawn, &c.revokedAt, (*string)(&c.status), &c.walletRef); err != nil {
+			if err := rows.Scan(&c.userID, &c.entries, &c.day, &c.transferred, &c.withdrawn, &c.revokedAt, (*string)(&c.status), &c.kycStatus, &c.walletRef); err != nil {
 				return err
 			}
 			p.byID[c.userID] = c

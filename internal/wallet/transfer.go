@@ -60,7 +60,8 @@ const keyLife = 24 * time.Hour
 //
 // Errors: ErrCurrencyUnknown, ErrAmountInvalid, ErrAmountTooPrecise, ErrAmountTooLarge, ErrAmountNotPositive, ErrDescriptionInvalid,
 // ErrTransferToSelf, ErrRecipientNotFound, ErrSendingBlocked, ErrOperationLimit, ErrDayLimit, ErrPriceUnavailable,
-// ErrInsufficientBalance, api.ErrKeyReused, api.ErrUnavailable while stopping, and those of identity.AuthorizeTransfers.
+// ErrInsufficientBalance, api.ErrKeyReused, api.ErrUnavailable while stopping or when somebody else keeps an account locked, and those of
+// identity.AuthorizeTransfers.
 func (s *Service) Transfer(ctx context.Context, c identity.Customer, t Transfer) (Sent, error) {
 	coin, known := s.byName[t.Currency]
 	if !known {
@@ -101,7 +102,7 @@ func (s *Service) Transfer(ctx context.Context, c identity.Customer, t Transfer)
 		return Sent{}, ErrAmountTooLarge
 	case errors.Is(err, ledger.ErrReferenceUsed):
 		return Sent{}, api.ErrKeyReused
-	case errors.Is(err, ledger.ErrClosed):
+	case errors.Is(err, ledger.ErrClosed), db.IsLockTimeout(err):
 		return Sent{}, api.ErrUnavailable.Because(err)
 	case err != nil:
 		return Sent{}, err
@@ -186,7 +187,8 @@ type transferRequest struct {
 // transferRule judges and records all transfers of one round of the ledger with a handful of statements.
 type transferRule struct{ *Service }
 
-// transferRound holds the customers of one round, locked: first the passwords of the senders, then what the wallet keeps of all.
+// transferRound holds the customers of one round, locked: first the passwords of the senders, then what the wallet keeps of all. What the
+// second statement reads of senders holds until the round ends: who changes it has to hold the password (identity.HoldTransfers).
 type transferRound struct {
 	transferRule
 	tx          db.Tx
@@ -200,6 +202,7 @@ type transferRound struct {
 type party struct {
 	customer
 	status    identity.Status
+	kycStatus string
 	walletRef string
 }
 
@@ -232,11 +235,15 @@ func (r *transferRound) Judge(ctx context.Context) error {
 	}
 	for i, p := range r.proposals {
 		t := p.Subject.(*transferRequest)
-		t.verified = verdicts[i].KYCStatus == verified
 		from, to := r.parties.byID[t.try.Customer.ID], r.parties.byID[t.to]
+		t.verified = from != nil && from.kycStatus == verified
 		switch {
 		case verdicts[i].Err != nil:
 			p.Refuse(verdicts[i].Err)
+		case from.status == identity.Frozen: // while the password was waited for
+			p.Refuse(identity.ErrAccountFrozen)
+		case from.status == identity.Closed:
+			p.Refuse(api.ErrUnauthenticated)
 		case to == nil || to.status == identity.Closed:
 			p.Refuse(ErrRecipientNotFound)
 		case from.revokedAt != nil && !t.verified:
