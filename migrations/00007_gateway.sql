@@ -57,12 +57,13 @@ CREATE TABLE withdrawals (
     version          BIGINT NOT NULL,
     requested_at     TIMESTAMPTZ NOT NULL,
     entered_at       TIMESTAMPTZ NOT NULL,           -- when the state began
-    ordered_at       TIMESTAMPTZ,                    -- when the first order began
+    ordered_at       TIMESTAMPTZ,                    -- when the first order began, since it was last in review
     ended_at         TIMESTAMPTZ,
     busy_until       TIMESTAMPTZ,                    -- lease of whoever is ordering
     next_at          TIMESTAMPTZ                     -- when it is looked at again; NULL: when somebody decides
 );
 CREATE INDEX withdrawals_user_id ON withdrawals (user_id, id);
+CREATE INDEX withdrawals_requested_at ON withdrawals (user_id, requested_at);
 CREATE INDEX withdrawals_next_at ON withdrawals (next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX withdrawals_open ON withdrawals (id) WHERE ended_at IS NULL;
 

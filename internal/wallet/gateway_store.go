@@ -155,7 +155,7 @@ func (s store) lockWithdrawal(ctx context.Context, tx db.Tx, where string, key a
 // equalWithdrawal finds the newest withdrawal of a customer that is the same as w and not older than since.
 func (s store) equalWithdrawal(ctx context.Context, tx db.Tx, w Withdrawal, since time.Time) (Withdrawal, error) {
 	return scanWithdrawal(tx.QueryRow(ctx, `SELECT `+withdrawalColumns+` FROM withdrawals WHERE user_id = $1 AND coin = $2 AND units = $3 AND address_key = $4
-		AND requested_at >= $5 ORDER BY user_id, id DESC LIMIT 1`, w.UserID, w.Coin, w.Units, w.AddressKey, since))
+		AND requested_at >= $5 ORDER BY requested_at DESC LIMIT 1`, w.UserID, w.Coin, w.Units, w.AddressKey, since))
 }
 
 // withdrawalDay is the day of the nth newest withdrawal of a customer. db.ErrNoRows if there are not so many.

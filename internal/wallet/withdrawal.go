@@ -172,9 +172,6 @@ func (s *Service) reserve(ctx context.Context, tx db.Tx, w Withdrawal, coin Coin
 		return Withdrawal{}, ErrWithdrawalsBlocked.With("Until", until.UTC().Format("2006-01-02 15:04 UTC"))
 	}
 	now := s.Clock.Now()
-	if err := s.notAmongUs(ctx, tx, w, coin); err != nil {
-		return Withdrawal{}, err
-	}
 	hold := ledger.Move(KindWithdrawalHold, w.BusinessID, ledger.AvailableOf(w.UserID, w.Coin), ledger.HeldOf(w.UserID, w.Coin), w.Units)
 	posted, err := s.Ledger.Post(ctx, tx, hold)
 	if err != nil {
@@ -201,6 +198,9 @@ func (s *Service) reserve(ctx context.Context, tx db.Tx, w Withdrawal, coin Coin
 		if err != nil && !errors.Is(err, db.ErrNoRows) {
 			return Withdrawal{}, err
 		}
+	}
+	if err := s.notAmongUs(ctx, tx, w, coin); err != nil {
+		return Withdrawal{}, err
 	}
 	c.withdrawn = add(c.withdrawn, w.Worth)
 	w.HoldID, w.Day, w.RequestedAt, w.EnteredAt, w.Entry = posted.ID, c.day, now, now, c.entries+1
@@ -238,7 +238,7 @@ func (s *Service) reserve(ctx context.Context, tx db.Tx, w Withdrawal, coin Coin
 }
 
 // notAmongUs refuses the deposit addresses of customers: on chain it would cost a fee and take time for nothing. A chain of Ethereum's kind
-// has the same addresses as the others.
+// has the same addresses as the others. It is asked last: only who could withdraw hears whose address something is.
 func (s *Service) notAmongUs(ctx context.Context, tx db.Tx, w Withdrawal, coin Coin) error {
 	asked := map[string]bool{}
 	for _, other := range s.Coins {

@@ -265,6 +265,9 @@ func enter(w Withdrawal, to WithdrawalState, at time.Time) Withdrawal {
 	if to != Sending {
 		w.Uncertain, w.BusyUntil = false, nil
 	}
+	if to == InReview {
+		w.OrderedAt = nil // the next order is the first of its row
+	}
 	if to.Ended() {
 		w.EndedAt = &at
 	}

@@ -239,6 +239,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	eachGate(t, func(t *testing.T, w *gateWorld) {
 		c, other := w.customer(), w.customer()
 		w.fund(c, "USDT-TRC20", "100")
+		c.grant("BNB", "0.05")
 		own, others := c.address("USDT-TRC20"), other.address("USDT-TRC20")
 		for _, tt := range []struct {
 			currency, amount, address string
@@ -263,7 +264,10 @@ func TestRequestsThatAreRefused(t *testing.T) {
 			{"USDT-ERC20", "20", "0x5AAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", 400, "ADDRESS_INVALID"}, // checksum
 			{"USDT-TRC20", "20", own, 400, "ADDRESS_OWN"},
 			{"USDT-TRC20", "20", others, 400, "ADDRESS_OF_CUSTOMER"},
-			{"BNB", "20", other.address("ETH"), 400, "ADDRESS_OF_CUSTOMER"}, // the same address on the chain beside it
+			{"BNB", "0.05", other.address("ETH"), 400, "ADDRESS_OF_CUSTOMER"}, // the same address on the chain beside it
+			// Who could not withdraw does not hear whose address it is.
+			{"BNB", "0.051", other.address("ETH"), 400, "INSUFFICIENT_BALANCE"},
+			{"USDT-TRC20", "51", others, 400, "OPERATION_LIMIT"},
 			{"USDT-TRC20", "51", out, 400, "OPERATION_LIMIT"},
 		} {
 			c.ask(tt.currency, tt.amount, tt.address).refused(t, tt.status, tt.code)
@@ -754,7 +758,10 @@ func TestRefusedOrders(t *testing.T) {
 				}
 				c.kept("USDT-TRC20", "60", "40")
 				w.udun.faults.Clear()
+				unanswered := 1
 				if tt.state == wallet.InReview {
+					unanswered = 0
+					w.clock.Advance(2 * time.Hour) // an operator takes their time, which is none in which an order has no answer
 					if _, err := w.ApproveWithdrawal(ctx, operator, id, "the coin is switched on now"); err != nil {
 						t.Fatal(err)
 					}
@@ -766,6 +773,9 @@ func TestRefusedOrders(t *testing.T) {
 				})
 				if got := w.open(subject); len(got) != 0 {
 					t.Errorf("cases %v", got)
+				}
+				if n := w.count(`SELECT COUNT(*) FROM operator_cases WHERE subject = $1 AND kind = 'wallet_withdrawal_unanswered'`, subject); n != unanswered {
+					t.Errorf("%d cases of an order without an answer", n)
 				}
 			})
 		})
