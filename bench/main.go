@@ -149,10 +149,11 @@ func postgresVersion(ctx context.Context, address string) (version string, durab
 		return "", false, err
 	}
 	defer d.Close()
-	var fsync, commit, pages string
-	err = d.QueryRow(ctx, "SELECT current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit'), current_setting('full_page_writes')").
-		Scan(&version, &fsync, &commit, &pages)
+	var fsync, commit, pages, buffers, wal string
+	err = d.QueryRow(ctx, `SELECT current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit'), current_setting('full_page_writes'),
+		current_setting('shared_buffers'), current_setting('max_wal_size')`).
+		Scan(&version, &fsync, &commit, &pages, &buffers, &wal)
 	version, _, _ = strings.Cut(version, " ")
-	return fmt.Sprintf("%s with fsync %s, synchronous_commit %s, full_page_writes %s", version, fsync, commit, pages),
+	return fmt.Sprintf("%s with fsync %s, synchronous_commit %s, full_page_writes %s, shared_buffers %s, max_wal_size %s", version, fsync, commit, pages, buffers, wal),
 		fsync == "on" && commit != "off" && pages == "on", err
 }
