@@ -257,6 +257,26 @@ func TestSandboxInProcess(t *testing.T) {
 	if s.Config.General.PublicURL != "http://"+s.Addr() || s.Config.Mail.Addr != s.Simulators.SMTPAddr() || s.Config.Didit.URL != s.Simulators.URL()+"/didit" {
 		t.Errorf("addresses: %+v", s.Config.General.PublicURL)
 	}
+	// Operators' work can be done by the control interface.
+	for _, c := range []struct {
+		path, body string
+		status     int
+		says       string
+	}{
+		{"/control/audit", ``, http.StatusOK, `{"sound":true,"accounts":0,"transactions":0,"postings":0,"findings":[],"coins":[{"coin":"USDT-TRC20","ledger":"0","gateway":"0","difference":"0"},`},
+		{"/control/operator", `{"withdrawal":7,"decision":"approve"}`, http.StatusConflict, "(WITHDRAWAL_NOT_FOUND)"},
+		{"/control/operator", `{"withdrawal":7,"decision":"refuse"}`, http.StatusConflict, "(WITHDRAWAL_NOT_FOUND)"},
+	} {
+		response, err := http.Post(s.Simulators.URL()+c.path, "application/json", strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil || response.StatusCode != c.status || !strings.Contains(string(answer), c.says) {
+			t.Errorf("%s %s: %d %s %v", c.path, c.body, response.StatusCode, answer, err)
+		}
+	}
 	// Without its providers it ends.
 	if err := s.Simulators.Stop(); err != nil {
 		t.Fatal(err)

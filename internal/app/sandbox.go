@@ -78,6 +78,7 @@ func NewSandbox(ctx context.Context, c Config, x Extras, change func(*sandbox.Op
 	if err != nil {
 		return nil, errors.Join(err, simulators.Stop())
 	}
+	simulators.OpenOffice(a.office())
 	return &Sandbox{App: a, Simulators: simulators}, nil
 }
 

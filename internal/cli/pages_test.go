@@ -3,6 +3,7 @@ package cli
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -83,6 +84,19 @@ func TestHomePageLeadsOn(t *testing.T) {
 		if fate := w.Text("#fate"); fate != "Paid: 25 USDT-TRC20 have left, and 934.75 remain." {
 			t.Errorf("what became of the withdrawal: %s", fate)
 		}
+		for _, next := range []string{"vain", "large", "operator", "payout", "audit"} {
+			w.Press(kb.Enter)
+			w.reaches(next)
+			w.Fits()
+		}
+		for step, says := range map[string]string{"vain": "Not paid: 30 USDT-TRC20 are back, and the balance is 934.75.", "payout": "Paid: 600 USDT-TRC20 have left, and 334.75 remain."} {
+			if told := w.Text("#step-" + step + " .found"); told != says {
+				t.Errorf("the step %q says %q, not %q", step, told, says)
+			}
+		}
+		w.Press(kb.Enter)
+		w.Until(`document.querySelector("#books:not([hidden])")`)
+		w.booksAddUp()
 		if done := w.Ask(`document.querySelectorAll(".steps > li.done").length === document.querySelectorAll(".steps > li").length`); done != "true" {
 			t.Error("not every step is ticked off")
 		}
@@ -164,6 +178,21 @@ func TestHomePageLeadsOn(t *testing.T) {
 		gateway.Until(`document.readyState === "complete" && !document.querySelector('button[value="succeeded"]')`)
 		gateway.Quiet()
 		w.Until(`document.querySelector("#fate.verified")`)
+
+		// The operator refuses, and the gateway never hears of it.
+		for _, step := range []struct{ button, next string }{{"further", "vain"}, {"vain", "large"}, {"large", "operator"}, {"decline", "audit"}} {
+			w.press(step.button)
+			w.reaches(step.next)
+			w.Fits()
+		}
+		if told := w.Text("#step-operator .found"); told != "Not paid: 600 USDT-TRC20 are back, and the balance is 933.75." {
+			t.Errorf("after the operator's no: %s", told)
+		}
+		w.press("audit")
+		w.Until(`document.querySelector("#books:not([hidden])")`)
+		w.booksAddUp()
+		w.Fits()
+		w.Picture("home-390-audit")
 		w.Quiet()
 
 		// What the walk points to, now that it has something to show.
@@ -217,6 +246,17 @@ func (w *clicking) reaches(step string) {
 	w.Until(`document.querySelector("#step-` + step + `.current, .problem")`)
 	if problem := w.Ask(`document.querySelector(".problem")?.textContent ?? ""`); problem != "" {
 		w.t.Fatalf("on the way to the step %q: %s", step, problem)
+	}
+}
+
+// booksAddUp is the last verdict, in which the gateway holds something.
+func (w *clicking) booksAddUp() {
+	w.t.Helper()
+	if verdict := w.Text("#books"); !strings.HasPrefix(verdict, "All adds up") {
+		w.t.Errorf("the books: %s", verdict)
+	}
+	if told := w.Text("#step-audit .found"); !regexp.MustCompile(`USDT-TRC20: ([1-9][0-9.]*) in the ledger, [1-9][0-9.]* at the gateway`).MatchString(told) {
+		w.t.Errorf("the books say: %s", told)
 	}
 }
 

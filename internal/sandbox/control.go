@@ -42,6 +42,8 @@ type call func(r *http.Request) (any, error)
 //	POST               /control/withdrawal  what becomes of a withdrawal
 //	POST               /control/resend      a trade's callback once more
 //	POST               /control/rate        what a currency costs at the issuer
+//	POST               /control/operator    an operator of the product decides about a withdrawal, see Office
+//	POST               /control/audit       the product's ledger, and what the gateway holds
 //	GET, POST, DELETE  /control/faults      faults to inject
 //	GET, POST          /control/clock       the sandbox's time
 //	GET                /control/state       what the simulators believe
@@ -56,6 +58,8 @@ func (s *Server) controlHandler() http.Handler {
 		"/control/withdrawal": {http.MethodPost: s.decideWithdrawal},
 		"/control/resend":     {http.MethodPost: s.resend},
 		"/control/rate":       {http.MethodPost: s.setRate},
+		"/control/operator":   {http.MethodPost: s.operate},
+		"/control/audit":      {http.MethodPost: s.audit},
 		"/control/faults":     {http.MethodGet: s.listFaults, http.MethodPost: s.addFault, http.MethodDelete: s.clearFaults},
 		"/control/clock":      {http.MethodGet: s.showClock, http.MethodPost: s.moveClock},
 		"/control/state":      {http.MethodGet: s.showState},
@@ -63,7 +67,7 @@ func (s *Server) controlHandler() http.Handler {
 		mux.Handle(path, s.resource(calls))
 	}
 	mux.HandleFunc("/control/", func(w http.ResponseWriter, _ *http.Request) {
-		refuse(w, http.StatusNotFound, "no such path: there are /control/inbox, kyc, deposit, withdrawal, resend, rate, faults, clock and state")
+		refuse(w, http.StatusNotFound, "no such path: there are /control/inbox, kyc, deposit, withdrawal, resend, rate, operator, audit, faults, clock and state")
 	})
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -127,6 +127,13 @@ func TestRefusals(t *testing.T) {
 		status             int
 		says               string
 	}{
+		{"POST", "/control/operator", ``, 400, "object"},
+		{"POST", "/control/operator", `{"withdrawal":7}`, 400, "approve or refuse"},
+		{"POST", "/control/operator", `{"withdrawal":0,"decision":"approve"}`, 400, "by its number"},
+		{"POST", "/control/operator", `{"withdrawal":7,"decision":"Approve"}`, 400, "approve or refuse"},
+		{"POST", "/control/operator", `{"withdrawal":7,"decision":"approve"}`, 503, "comecomepay withdrawal approve"},
+		{"POST", "/control/audit", ``, 503, "ledger verify"},
+		{"GET", "/control/audit", ``, 405, "use POST"},
 		{"POST", "/control/kyc", ``, 400, "object"},
 		{"POST", "/control/kyc", `[]`, 400, "cannot be read"},
 		{"POST", "/control/kyc", `{"agent_uid":"u"} {}`, 400, "one JSON object"},

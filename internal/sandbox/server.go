@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	_ "modernc.org/sqlite" // the "sqlite" driver
@@ -96,6 +97,7 @@ type Server struct {
 	pokepay *pokepay.Simulator
 	udun    *udun.Simulator
 	inbox   *inbox.Inbox
+	office  atomic.Pointer[Office] // nil: there is none
 	log     *slog.Logger
 
 	listener net.Listener

@@ -2,7 +2,7 @@
 // answer, and opens the next step.
 "use strict";
 
-const order = ["signup", "code", "verify", "password", "login", "logincode", "session", "status", "start", "page", "decide", "result", "wallet", "deposit", "pin", "pincode", "pinset", "friend", "transfer", "sides", "withdraw", "gateway", "outcome"];
+const order = ["signup", "code", "verify", "password", "login", "logincode", "session", "status", "start", "page", "decide", "result", "wallet", "deposit", "pin", "pincode", "pinset", "friend", "transfer", "sides", "withdraw", "gateway", "outcome", "vain", "large", "operator", "payout", "audit"];
 const coin = "USDT-TRC20";
 const patience = 20000; // milliseconds for what comes by itself: a mail, an address, a deposit
 const pollPause = 2000; // milliseconds between two questions for the status
@@ -33,8 +33,13 @@ function announce(text) {
   byId("announce").textContent = text;
 }
 
-// A problem that the customer of the walkthrough is told, as opposed to a mistake in this file.
-class Refusal extends Error {}
+// A problem that the customer of the walkthrough is told, as opposed to a mistake in this file. status is that of the answer.
+class Refusal extends Error {
+  constructor(text, status = 0) {
+    super(text);
+    this.status = status;
+  }
+}
 
 const whose = (person) => (person === walk ? "" : ", second customer");
 
@@ -60,7 +65,7 @@ async function call(name, method, path, body, { replace = false, as = walk } = {
     // Shown as it came.
   }
   show(name, method, own ? path : "/api/v1" + path, body, response.status, data ?? answer, replace ? path + as.email : "", whose(as));
-  if (!response.ok) throw new Refusal(data?.message || data?.error || "The answer was HTTP " + response.status + ".");
+  if (!response.ok) throw new Refusal(data?.message || data?.error || "The answer was HTTP " + response.status + ".", response.status);
   return data;
 }
 
@@ -102,6 +107,8 @@ function enter(name) {
     if (i === position) li.setAttribute("aria-current", "step");
     else li.removeAttribute("aria-current");
     for (const control of li.querySelectorAll("button, input, select")) control.disabled = i !== position;
+    // Answers that nobody has opened by hand make room, but for the last ones.
+    if (i < position - 1) for (const answer of li.querySelectorAll(".call:not([data-kept])")) answer.open = false;
   });
   const link = byId("link");
   if (position >= order.indexOf("page") && walk.link) {
@@ -306,23 +313,59 @@ const run = {
     return "withdraw";
   },
   async withdraw() {
-    const answer = await call("withdraw", "POST", "/wallet/withdrawal", {
-      amount: number(byId("leaving").value), currency: coin, address: byId("target").value.trim(), network: "TRC20",
-    });
-    walk.withdrawal = answer.withdrawal.id;
-    const items = await history("withdraw", "&type=withdraw");
-    walk.order = items.find((item) => item.source_id === walk.withdrawal)?.reference;
-    tell("withdraw", said(answer.message));
+    walk.withdrawal = await withdraws("withdraw", "leaving");
     return "gateway";
   },
-  pay: () => settle("succeeded"),
-  refuse: () => settle("refused"),
+  pay: () => settle("gateway", walk.withdrawal, "succeeded", "outcome"),
+  refuse: () => settle("gateway", walk.withdrawal, "refused", "outcome"),
   async outcome() {
     await askWithdrawal();
     return null;
   },
+  async further() {
+    return "vain";
+  },
+  async vain() {
+    const withdrawal = await withdraws("vain", "vainly");
+    await settle("vain", withdrawal, "refused");
+    await ended("vain", withdrawal);
+    return "large";
+  },
+  async large() {
+    walk.large = await withdraws("large", "lot");
+    return "operator";
+  },
+  async approve() {
+    await decides("approve");
+    return "payout";
+  },
+  async decline() {
+    await decides("refuse");
+    await ended("operator", walk.large);
+    return "audit";
+  },
+  async payout() {
+    await settle("payout", walk.large, "succeeded");
+    await ended("payout", walk.large);
+    return "audit";
+  },
+  async audit() {
+    const books = await call("audit", "POST", "/control/audit", {}, { replace: true });
+    const held = element("ul", { class: "lines" });
+    for (const c of books.coins.filter((c) => Number(c.gateway) !== 0 || Number(c.ledger) !== 0)) {
+      held.append(element("li", {}, c.coin + ": " + c.ledger + " in the ledger, " + c.gateway + " at the gateway"));
+    }
+    tell("audit", books.accounts + " accounts, " + books.transactions + " transactions and " + books.postings + " postings were looked at.", held);
+    const off = books.coins.filter((c) => Number(c.difference) !== 0).map((c) => c.coin + " is off by " + c.difference);
+    judge("books", books.sound ? "All adds up: nothing is wrong with the ledger, and the gateway holds what it says." : "Something is wrong: " + [...books.findings, ...off].join("; ") + ".",
+      books.sound ? "verified" : "rejected");
+    asking("audit").classList.toggle("quiet", books.sound);
+    step("audit").classList.toggle("done", books.sound);
+    step("audit").querySelector('[data-run="over"]').hidden = false;
+    return null;
+  },
   async more() {
-    // The same amount to the same address within a minute would be the same withdrawal.
+    // The same amount to the same address within three minutes would be the same withdrawal.
     byId("leaving").value = String(Number(byId("leaving").value) + 1);
     for (const name of ["withdraw", "gateway", "outcome"]) clear(name);
     return "withdraw";
@@ -347,34 +390,68 @@ async function decide(verdict) {
   return "result";
 }
 
-// settle lets the simulated gateway decide about the withdrawal, once it has been asked for it.
-async function settle(outcome) {
+// withdraws asks for a withdrawal of the amount in a field, and finds in the history what the gateway calls it.
+async function withdraws(name, field) {
+  const answer = await call(name, "POST", "/wallet/withdrawal", {
+    amount: number(byId(field).value), currency: coin, address: byId("target").value.trim(), network: "TRC20",
+  });
+  const id = answer.withdrawal.id;
+  const items = await history(name, "&type=withdraw");
+  tell(name, said(answer.message));
+  return { id, order: items.find((item) => item.source_id === id)?.reference };
+}
+
+// settle lets the simulated gateway decide about a withdrawal, once it has been asked for it. A gateway that decides by itself may have
+// been quicker.
+async function settle(name, withdrawal, outcome, next) {
   await until(async () => {
     const state = await fetch("/control/state").then((r) => (r.ok ? r.json() : null)).catch(() => null);
-    return state?.custody.trades.some((t) => t.business_id === walk.order);
-  }, "The gateway has not been asked yet. An operator approves large withdrawals first: CCP_ENV=development comecomepay withdrawal approve " + walk.withdrawal + " --reason \"checked\"");
-  await call("gateway", "POST", "/control/withdrawal", { business_id: walk.order, outcome });
-  return "outcome";
+    return state?.custody.trades.some((t) => t.business_id === withdrawal.order);
+  }, "The gateway has not been asked yet. An operator approves large withdrawals first: CCP_ENV=development comecomepay withdrawal approve " + withdrawal.id + " --reason \"checked\"");
+  try {
+    await call(name, "POST", "/control/withdrawal", { business_id: withdrawal.order, outcome });
+  } catch (no) {
+    if (no.status !== 409) throw no;
+  }
+  return next;
+}
+
+// decides lets an operator of the product decide about the large withdrawal.
+const decides = (decision) => call("operator", "POST", "/control/operator", { withdrawal: walk.large.id, decision });
+
+// What a withdrawal is called at its end.
+const ends = ["completed", "rejected", "failed"];
+
+// ended waits until a withdrawal has ended, and says how.
+async function ended(name, withdrawal) {
+  const item = await until(async () => {
+    const answer = await call(name, "GET", "/wallet/withdrawals?page=1&limit=20", undefined, { replace: true });
+    return answer.items.find((w) => w.id === withdrawal.id && ends.includes(w.status));
+  }, "It has not ended yet. Try once more, or look at the gateway's desk.");
+  const has = await holding(name);
+  tell(name, item.status === "completed" ? "Paid: " : "Not paid: ", strong(item.amount), " " + coin + (item.status === "completed" ? " have left, and " : " are back, and the balance is "),
+    strong(has.balance), item.status === "completed" ? " remain." : ".");
 }
 
 // askWithdrawal reads how the withdrawal stands and shows what it means.
 async function askWithdrawal() {
   const answer = await call("outcome", "GET", "/wallet/withdrawals?page=1&limit=20", undefined, { replace: true });
-  const item = answer.items.find((w) => w.id === walk.withdrawal);
+  const item = answer.items.find((w) => w.id === walk.withdrawal.id);
   const word = item?.status ?? "unknown";
-  const final = word === "completed" || word === "rejected" || word === "failed";
+  const final = ends.includes(word);
   if (final && walk.at === "gateway") enter("outcome"); // somebody decided at the desk
   const has = await holding("outcome");
-  judge("fate", word === "completed" ? "Paid: " + item.amount + " " + coin + " have left, and " + has.balance + " remain."
+  const news = judge("fate", word === "completed" ? "Paid: " + item.amount + " " + coin + " have left, and " + has.balance + " remain."
     : final ? "Not paid: " + item.amount + " " + coin + " are back, and the balance is " + has.balance + "."
     : "The withdrawal is “" + word + "”: not decided yet.", word === "completed" ? "verified" : final ? "rejected" : "pending");
   const li = step("outcome");
-  for (const b of li.querySelectorAll('[data-run="more"], [data-run="over"]')) {
+  for (const b of li.querySelectorAll('[data-run="further"], [data-run="more"]')) {
     b.hidden = !final;
     b.disabled = false;
   }
   asking("outcome").classList.toggle("quiet", final);
   li.classList.toggle("done", final);
+  if (news && final && li.contains(document.activeElement)) li.querySelector('[data-run="further"]').focus({ preventScroll: true });
   return final;
 }
 
@@ -463,6 +540,8 @@ function begin() {
   byId("typed").value = "";
   byId("sending").value = "40.25";
   byId("leaving").value = "25";
+  byId("vainly").value = "30";
+  byId("lot").value = "600";
   byId("target").value = "TQn9Y2khEsLJW1ChVWFMSMeRDow5KcbLSE"; // of nobody here
   enter("signup");
 }
@@ -503,6 +582,11 @@ document.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.isComposing || !event.target.matches(".steps input")) return;
   const button = event.target.closest("li").querySelector("button[data-run]");
   if (button && !button.disabled) press(button);
+});
+
+document.addEventListener("click", (event) => {
+  const answer = event.target.closest("summary")?.parentElement;
+  if (answer) answer.dataset.kept = "";
 });
 
 for (const block of document.querySelectorAll(".command")) {
