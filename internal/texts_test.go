@@ -40,7 +40,8 @@ func allTexts(t *testing.T) *i18n.Texts {
 // Params of all problems; a text that uses another one shows <no value>.
 func withParams(p *problem.Problem) *problem.Problem {
 	return p.With("Fields", "email", "Field", "phone", "Max", 100, "Minutes", 5, "Status", "pending", "Left", 3, "Limit", "1000", "Decimals", 6, "Currency", "BTC",
-		"Chain", "TRX", "Minimum", "10", "Until", "2026-03-01 09:00 UTC", "State", "review", "Why", "the account is frozen", "Version", 3, "Told", "12.5", "Most", 20).After(30 * time.Second)
+		"Chain", "TRX", "Minimum", "10", "Until", "2026-03-01 09:00 UTC", "State", "review", "Why", "the account is frozen", "Version", 3, "Told", "12.5", "Most", 20,
+		"Difference", "-3.2", "Transaction", 4711, "Reference", "fees of March").After(30 * time.Second)
 }
 
 // statuses are those that the app shows as they are (contract/rules section 4). Any other one is shown with its number, so

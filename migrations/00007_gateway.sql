@@ -84,7 +84,9 @@ CREATE TABLE gateway_custody (
     coin             TEXT NOT NULL PRIMARY KEY,
     remainder        TEXT NOT NULL,                  -- what was cut off deposits, in base units
     difference       TEXT NOT NULL,                  -- gateway less what is expected, in whole coins; empty: never compared
-    differs_since    TIMESTAMPTZ
+    differs_since    TIMESTAMPTZ,
+    compared_at      TIMESTAMPTZ NOT NULL,           -- of a coin that never was: since when it should be
+    bookings         BIGINT NOT NULL                 -- how often an operator has booked a difference
 );
 
 -- Every comparison of the ledger with the gateway.

@@ -67,7 +67,7 @@ type commands struct {
 
 	Withdrawal withdrawalCommand `cmd:"" help:"Look at withdrawals and decide about them."`
 	Deposit    depositCommand    `cmd:"" help:"Look at deposits and find their owners."`
-	Reconcile  reconcileCommand  `cmd:"" help:"Compare the ledger with what the crypto gateway holds; exit code 1 if they differ."`
+	Reconcile  reconcileCommand  `cmd:"" help:"Compare the ledger with what the crypto gateway holds; book what the chain took or you put in."`
 
 	OpenAPI openAPICommand `cmd:"" name:"openapi" help:"Print the description of the API (OpenAPI 3.1, YAML)."`
 	Version versionCommand `cmd:"" help:"Print which build this is."`

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"text/tabwriter"
 
@@ -88,33 +87,5 @@ type depositDismissCommand struct{ decidesDeposit }
 func (c depositDismissCommand) Run(ctx context.Context, p Program) error {
 	return c.run(ctx, p, func(s *wallet.Service, by identity.Operator) (wallet.Deposit, error) {
 		return s.DismissDeposit(ctx, by, c.ID, c.Reason)
-	})
-}
-
-type reconcileCommand struct{ output }
-
-var errDifferences = errors.New("the gateway does not hold what the ledger says")
-
-// Run compares the ledger with what the gateway holds.
-func (c reconcileCommand) Run(ctx context.Context, p Program) error {
-	return withServices(ctx, p, func(s *app.Services) error {
-		list, err := s.Wallet.Reconcile(ctx)
-		if err != nil {
-			return withStaffText(err)
-		}
-		differ := false
-		printed := c.print(p, list, func(w *tabwriter.Writer) {
-			fmt.Fprintln(w, "COIN\tLEDGER\tGATEWAY\tAT LEAST\tAT MOST\tDIFFERENCE\tSINCE")
-			for _, r := range list {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Coin, r.Ledger, r.Gateway, r.Least, r.Most, r.Difference, maybe(r.Since))
-			}
-		})
-		for _, r := range list {
-			differ = differ || !r.Difference.IsZero()
-		}
-		if differ {
-			return errors.Join(printed, errDifferences)
-		}
-		return printed
 	})
 }

@@ -29,6 +29,7 @@ const (
 	Revenue  OwnerKind = "revenue"  // fees earned; the purpose is their kind
 	Reward   OwnerKind = "reward"   // what commissions and coupons cost
 	Suspense OwnerKind = "suspense" // money whose owner is not known yet
+	House    OwnerKind = "house"    // what the house has put in, less what the chains have taken
 )
 
 // Purposes of a customer's accounts.
@@ -48,6 +49,9 @@ func CustodyOf(asset string) Account { return Account{Owner: Custody, Asset: ass
 
 // SuspenseOf is money of an asset whose owner is not known yet.
 func SuspenseOf(asset string) Account { return Account{Owner: Suspense, Asset: asset} }
+
+// HouseOf is what the house itself has put in of an asset, less what its chain has taken. Below zero, customers' money has paid the chain.
+func HouseOf(asset string) Account { return Account{Owner: House, Asset: asset} }
 
 // RevenueOf is what fees of a kind have earned in an asset.
 func RevenueOf(kind, asset string) Account {
@@ -99,7 +103,7 @@ func (a Account) validate() error {
 	switch a.Owner {
 	case User, Card:
 		private = true
-	case Custody, Issuer, Position, Revenue, Reward, Suspense:
+	case Custody, Issuer, Position, Revenue, Reward, Suspense, House:
 	default:
 		return ErrAccount
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/comecomepay/comecomepay/internal/identity"
 	"github.com/comecomepay/comecomepay/internal/ledger"
+	"github.com/comecomepay/comecomepay/internal/platform/cases"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
 	"github.com/comecomepay/comecomepay/internal/provider/udun"
 )
@@ -29,6 +30,15 @@ const (
 
 // subject names the deposit in cases and to operators.
 func (d Deposit) subject() string { return fmt.Sprintf("deposit %d", d.ID) }
+
+// small tells whether the deposit is a customer's, and all that keeps it from being credited is that it is little or nothing. Such dust is
+// sent to many, and often: all that a customer has of a coin is one case.
+func (d Deposit) small() bool {
+	return d.UserID != 0 && (d.Reason == reasonMinimum || d.Reason == reasonAmount)
+}
+
+// smallSubject names a customer's small deposits of the coin in their case.
+func (d Deposit) smallSubject() string { return fmt.Sprintf("user %d %s", d.UserID, d.Coin) }
 
 // Kinds of the ledger's transactions. The reference is the gateway's trade id: a trade is booked once.
 const (
@@ -114,7 +124,7 @@ func (s *Service) assess(ctx context.Context, q db.Querier, e udun.Event) (d Dep
 		d.Reason = reasonLarge
 		return d, nil
 	case units.Sign() <= 0:
-		d.Reason = reasonAmount
+		d.Reason, d.Remainder = reasonAmount, remainder.String() // all of it is beyond what the ledger counts
 		return d, nil
 	}
 	d.Units, d.Remainder = units.Int64(), remainder.String()
@@ -216,7 +226,6 @@ func (s *Service) depositNotFinal(ctx context.Context, tx db.Tx, d Deposit, e ud
 
 // bookDeposit books a deposit that is final: to its owner, to suspense, or, if the amount cannot be told, nowhere. d is locked.
 func (s *Service) bookDeposit(ctx context.Context, tx db.Tx, d Deposit) error {
-	subject := d.subject()
 	to, state := ledger.AvailableOf(d.UserID, d.Coin), Credited
 	if d.Reason != "" {
 		to, state = ledger.SuspenseOf(d.Coin), InSuspense
@@ -235,9 +244,14 @@ func (s *Service) bookDeposit(ctx context.Context, tx db.Tx, d Deposit) error {
 	if err := s.noteTwin(ctx, tx, d); err != nil {
 		return err
 	}
+	if d.Remainder != "0" {
+		if err := s.store.addRemainder(ctx, tx, d.Coin, d.Remainder, s.Clock.Now()); err != nil {
+			return err
+		}
+	}
 	if d.Units == 0 {
 		d.State = Unbookable
-		if err := s.openCase(ctx, tx, caseUnclear, subject, d.Reason); err != nil {
+		if err := s.openDepositCase(ctx, tx, caseUnclear, d); err != nil {
 			return err
 		}
 		s.countDeposit(tx, d)
@@ -250,27 +264,38 @@ func (s *Service) bookDeposit(ctx context.Context, tx db.Tx, d Deposit) error {
 		return s.store.saveDeposit(ctx, tx, d)
 	}
 	d.State, d.TransactionID, d.BookedAt = state, posted.ID, &posted.At
-	if d.Remainder != "0" {
-		if err := s.store.addRemainder(ctx, tx, d.Coin, d.Remainder); err != nil {
-			return err
-		}
-	}
 	if state == InSuspense {
-		kind := caseSuspense
-		if d.Reason == reasonMinimum {
-			// Dust is sent to many; one case for a customer and coin is enough.
-			kind, subject = caseSmall, fmt.Sprintf("user %d %s", d.UserID, d.Coin)
-		}
-		if err := s.openCase(ctx, tx, kind, subject, d.Reason); err != nil {
+		if err := s.openDepositCase(ctx, tx, caseSuspense, d); err != nil {
 			return err
 		}
 		s.countDeposit(tx, d)
 		return s.store.saveDeposit(ctx, tx, d)
 	}
-	if _, err := s.cases.Close(ctx, tx, subject, caseUnconfirmed); err != nil {
+	if _, err := s.cases.Close(ctx, tx, d.subject(), caseUnconfirmed); err != nil {
 		return err
 	}
 	return s.creditDeposit(ctx, tx, d)
+}
+
+// openDepositCase opens a case about a deposit that is not credited.
+func (s *Service) openDepositCase(ctx context.Context, tx db.Tx, kind string, d Deposit) error {
+	if d.small() {
+		return s.cases.Keep(ctx, tx, cases.Case{Kind: caseSmall, Subject: d.smallSubject(), Detail: d.Reason})
+	}
+	return s.openCase(ctx, tx, kind, d.subject(), d.Reason)
+}
+
+// closeSmallCase closes the case about a customer's small deposits of a coin when none is left. One that comes in meanwhile waits for the
+// case, or is waited for.
+func (s *Service) closeSmallCase(ctx context.Context, tx db.Tx, d Deposit) error {
+	if open, err := s.cases.Lock(ctx, tx, caseSmall, d.smallSubject()); err != nil || !open {
+		return err
+	}
+	if more, err := s.store.smallDeposit(ctx, tx, d.UserID, d.Coin); err != nil || more {
+		return err
+	}
+	_, err := s.cases.Close(ctx, tx, d.smallSubject(), caseSmall)
+	return err
 }
 
 // creditDeposit tells a customer about money that was just posted to them, and keeps it.

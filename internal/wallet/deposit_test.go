@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,7 +121,7 @@ func TestDepositsToldInOddWays(t *testing.T) {
 		{"unknown coin", simudun.Deposit{Telling: body("coinType", `"TXLAQ63Xg1NAzckPwKHvzw7CSEmLMEqcdj"`)}, wallet.Unbookable, "0", []string{"wallet_deposit_unclear"}, ""},
 		{"unknown chain", simudun.Deposit{Telling: body("mainCoinType", `"61"`)}, wallet.Unbookable, "0", []string{"wallet_deposit_unclear"}, ""},
 		{"wrong decimals", simudun.Deposit{Telling: body("decimals", `"18"`)}, wallet.Unbookable, "0", []string{"wallet_deposit_unclear"}, ""},
-		{"zero", simudun.Deposit{Telling: body("amount", `"0"`)}, wallet.Unbookable, "0", []string{"wallet_deposit_unclear"}, ""},
+		{"zero", simudun.Deposit{Telling: body("amount", `"0"`)}, wallet.Unbookable, "0", []string{"wallet_deposit_minimum"}, ""},
 		{"enormous", simudun.Deposit{Telling: body("amount", `"`+strings.Repeat("9", 60)+`"`)}, wallet.Unbookable, "0", []string{"wallet_deposit_unclear"}, ""},
 		{"one more than can be counted", simudun.Deposit{Telling: body("amount", `"9223372036854775808"`)}, wallet.Unbookable, "0", []string{"wallet_deposit_unclear"}, ""},
 		{"below the minimum", simudun.Deposit{Telling: body("amount", `"999999"`)}, wallet.InSuspense, "0", []string{"wallet_deposit_minimum"}, ""},
@@ -147,7 +148,7 @@ func TestDepositsToldInOddWays(t *testing.T) {
 					}
 					d := w.becomes(trade.TradeID, tt.state)
 					subject := fmt.Sprintf("deposit %d", d.ID)
-					if d.Reason == "the amount is below the minimum" {
+					if slices.Equal(tt.kinds, []string{"wallet_deposit_minimum"}) {
 						subject = fmt.Sprintf("user %d USDT-TRC20", c.id)
 					}
 					if got := w.open(subject); !slices.Equal(got, tt.kinds) {
@@ -386,6 +387,75 @@ func TestDismissedDepositsComeBack(t *testing.T) {
 		}
 		c.has("USDT-TRC20", "8")
 		w.book("USDT-TRC20", "8", "0", "0")
+	})
+}
+
+// However much dust a customer is sent, it is one case for each coin, which is open exactly as long as some of it waits.
+func TestDustIsOneCase(t *testing.T) {
+	eachGate(t, func(t *testing.T, w *gateWorld) {
+		ctx := context.Background()
+		c, other := w.customer(), w.customer()
+		var serial atomic.Int64
+		send := func(c *customer, currency, amount string) (trade string) {
+			trade = fmt.Sprint(5000 + serial.Add(1))
+			w.say(told(trade, c.address(currency), currency, amount, 3))
+			return trade
+		}
+		dust := func(c *customer, currency, amount string, state wallet.DepositState) int64 {
+			t.Helper()
+			return w.becomes(send(c, currency, amount), state).ID
+		}
+		check := func(c *customer, currency string, open bool) {
+			t.Helper()
+			if got := w.open(fmt.Sprintf("user %d %s", c.id, currency)); len(got) > 1 || open != slices.Equal(got, []string{"wallet_deposit_minimum"}) {
+				t.Errorf("cases about %s of %d: %v, want one: %t", currency, c.id, got, open)
+			}
+		}
+		dismiss := func(id int64) {
+			t.Helper()
+			if _, err := w.DismissDeposit(ctx, operator, id, "dust"); err != nil {
+				t.Error(err)
+			}
+		}
+		list := []int64{dust(c, "ETH", "0", wallet.Unbookable), dust(c, "ETH", "0", wallet.Unbookable), dust(c, "ETH", "1", wallet.Unbookable),
+			dust(c, "ETH", "9999999999", wallet.Unbookable), dust(c, "ETH", "9990000000000", wallet.InSuspense)}
+		last := dust(c, "ETH", "9980000000000", wallet.InSuspense)
+		theirs, tether := dust(other, "ETH", "1", wallet.Unbookable), dust(c, "USDT-TRC20", "999999", wallet.InSuspense)
+		if n := w.count(`SELECT COUNT(*) FROM operator_cases WHERE is_open = 1`); n != 3 {
+			t.Errorf("%d cases", n)
+		}
+		for _, id := range list {
+			check(c, "ETH", true)
+			dismiss(id)
+		}
+		check(c, "ETH", true)
+		if _, err := w.AssignDeposit(ctx, operator, last, wallet.Assignment{Customer: fmt.Sprint(c.id)}, "asked for it"); err != nil {
+			t.Error(err)
+		}
+		check(c, "ETH", false)
+		c.has("ETH", "0.00000998")
+		check(other, "ETH", true)
+		check(c, "USDT-TRC20", true)
+		dismiss(theirs)
+		dismiss(tether)
+		check(other, "ETH", false)
+		check(c, "USDT-TRC20", false)
+
+		// The last one is settled while another comes in: that one is not left without a case.
+		id := dust(c, "ETH", "0", wallet.Unbookable)
+		for range 20 {
+			var next string
+			var both sync.WaitGroup
+			both.Go(func() { next = send(c, "ETH", "0") })
+			both.Go(func() { dismiss(id) })
+			both.Wait()
+			id = w.becomes(next, wallet.Unbookable).ID
+			check(c, "ETH", true)
+		}
+		dismiss(id)
+		check(c, "ETH", false)
+	}, func(_ *world, o *wallet.Options) {
+		o.Gateway.DepositMinimums = map[string]int64{"USDT-TRC20": usdt, "ETH": 1000}
 	})
 }
 

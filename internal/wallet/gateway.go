@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
+	"github.com/shopspring/decimal"
 
 	"github.com/comecomepay/comecomepay/internal/platform/cases"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
@@ -95,6 +96,15 @@ type gateMetrics struct {
 	withdrawals *prometheus.CounterVec
 	orders      *prometheus.CounterVec
 	difference  *prometheus.GaugeVec
+	age         *prometheus.GaugeVec
+}
+
+// compared shows how the last comparison of a coin came out, if there was one, and how long ago it was.
+func (m *gateMetrics) compared(coin string, difference *decimal.Decimal, age time.Duration) {
+	if difference != nil {
+		m.difference.WithLabelValues(coin).Set(difference.InexactFloat64()) // for a curve on a screen
+	}
+	m.age.WithLabelValues(coin).Set(age.Seconds())
 }
 
 func newGateMetrics(reg prometheus.Registerer) *gateMetrics {
@@ -104,18 +114,19 @@ func newGateMetrics(reg prometheus.Registerer) *gateMetrics {
 		withdrawals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ccp_wallet_withdrawals_total", Help: "Withdrawals by the state that they have come to."}, []string{"coin", "state"}),
 		orders:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ccp_wallet_orders_total", Help: "Orders of withdrawals at the gateway, by what is known about their effect."}, []string{"outcome"}),
 		difference:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "ccp_wallet_reconciliation_difference", Help: "What the gateway holds less what it should hold, in whole coins."}, []string{"coin"}),
+		age:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "ccp_wallet_reconciliation_age_seconds", Help: "Time since the ledger was compared with the gateway."}, []string{"coin"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.callbacks, m.deposits, m.withdrawals, m.orders, m.difference)
+		reg.MustRegister(m.callbacks, m.deposits, m.withdrawals, m.orders, m.difference, m.age)
 	}
 	return m
 }
 
 // What of this side a person has to look at, besides the cases of withdrawal_machine.go. Subjects: the deposit's number ("deposit 7"), the
-// withdrawal's ("withdrawal 7"), the coin, or the stored call ("message 7").
+// withdrawal's ("withdrawal 7"), the coin, customer and coin ("user 7 ETH"), or the stored call ("message 7").
 const (
 	caseSuspense      = "wallet_deposit_suspense"      // whose it is, is not known
-	caseSmall         = "wallet_deposit_minimum"       // below the minimum; one case for a customer and coin
+	caseSmall         = "wallet_deposit_minimum"       // below the minimum, or what can be counted; one case for a customer and coin
 	caseUnclear       = "wallet_deposit_unclear"       // how much it is, or of what, is not known
 	caseUnconfirmed   = "wallet_deposit_unconfirmed"   // seen and not final for too long, or with a status of unknown meaning
 	caseDeposit       = "wallet_deposit_contradiction" // what the gateway says does not fit what was done
@@ -123,6 +134,7 @@ const (
 	caseCallback      = "wallet_callback"              // signed, and cannot be understood, or not be done
 	caseUnknownOrder  = "wallet_withdrawal_unknown"    // the gateway sends what we have never ordered
 	caseDifference    = "wallet_difference"            // the gateway holds something else than the ledger says
+	caseUncompared    = "wallet_not_compared"          // what the gateway holds cannot be read; closed by the next comparison
 	caseGatewayAccess = "wallet_gateway_access"        // the gateway does not let us in; closed when it answers
 )
 

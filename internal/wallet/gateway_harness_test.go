@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/comecomepay/comecomepay/internal/ledger"
 	"github.com/comecomepay/comecomepay/internal/platform/cases"
 	"github.com/comecomepay/comecomepay/internal/platform/db"
@@ -74,6 +76,7 @@ func (c *courier) answered(status int) int64 {
 type gateWorld struct {
 	*world
 	courier *courier
+	metrics *prometheus.Registry
 	planted bool // the test has made the book wrong on purpose
 }
 
@@ -83,7 +86,7 @@ const usdt = 1_000_000
 // newGateWorld builds a world with a gateway. Withdrawals up to 1,000 USDT are sent by themselves.
 func newGateWorld(t testing.TB, d db.DB, settings ...setting) *gateWorld {
 	t.Helper()
-	g := &gateWorld{courier: &courier{}}
+	g := &gateWorld{courier: &courier{}, metrics: prometheus.NewRegistry()}
 	door := httptest.NewServer(g.courier)
 	t.Cleanup(door.Close)
 	listen := func(w *world, o *wallet.Options) {
@@ -98,6 +101,7 @@ func newGateWorld(t testing.TB, d db.DB, settings ...setting) *gateWorld {
 			t.Fatal(err)
 		}
 		o.Gateway.AutomaticLimit = 1000 * usdt
+		o.Registerer = g.metrics
 		o.Prices = prices{"BTC": "100000", "ETH": "4000", "TRX": "0.3", "LTC": "100", "BNB": "900", "HKD": "7.8"}
 	}
 	base := []setting{withGateway(func(o *simudun.Options) { o.Tries = 3 }), listen}
@@ -146,7 +150,7 @@ func lite(t *testing.T, test func(t *testing.T, w *gateWorld), settings ...setti
 func (w *gateWorld) with(t testing.TB) *gateWorld {
 	inner := *w.world
 	inner.t = t
-	return &gateWorld{world: &inner, courier: w.courier}
+	return &gateWorld{world: &inner, courier: w.courier, metrics: w.metrics}
 }
 
 // delivered waits until the gateway has told all that it has to tell about a trade, and the wallet has worked on it.

@@ -3,8 +3,11 @@ package wallet
 import (
 	"context"
 	"errors"
+	"math/big"
 	"slices"
 	"strings"
+
+	"github.com/shopspring/decimal"
 
 	"github.com/comecomepay/comecomepay/internal/identity"
 	"github.com/comecomepay/comecomepay/internal/ledger"
@@ -236,6 +239,9 @@ func (s *Service) AssignDeposit(ctx context.Context, by identity.Operator, id in
 			if err != nil {
 				return d, false, err
 			}
+			if d, err = s.takeRemainder(ctx, tx, d, coin, units); err != nil {
+				return d, false, err
+			}
 			d.Coin, d.Units, d.TransactionID, d.BookedAt = coin.Code, units, posted.ID, &posted.At
 		default:
 			return d, false, ErrDepositTransition.With("State", string(d.State))
@@ -246,6 +252,21 @@ func (s *Service) AssignDeposit(ctx context.Context, by identity.Operator, id in
 		d.UserID, d.State, d.Reason, d.DueAt = account.ID, Credited, "", nil
 		return d, false, s.creditDeposit(ctx, tx, d)
 	})
+}
+
+// takeRemainder adds what is cut off when a deposit that was not booked is assigned as so many units to what the gateway holds beyond the
+// ledger, if that can be told. What is a remainder altogether was added when it came.
+func (s *Service) takeRemainder(ctx context.Context, tx db.Tx, d Deposit, coin Coin, units int64) (Deposit, error) {
+	told, ok := new(big.Int).SetString(d.Amount, 10)
+	if !ok || int(coin.Decimals) != d.Decimals {
+		return d, nil
+	}
+	rest := decimal.NewFromBigInt(told, -coin.Decimals).Sub(coin.Decimal(units))
+	if !rest.IsPositive() || rest.GreaterThanOrEqual(coin.Decimal(1)) {
+		return d, nil
+	}
+	d.Remainder = rest.Shift(coin.Decimals).BigInt().String()
+	return d, s.store.addRemainder(ctx, tx, coin.Code, d.Remainder, s.Clock.Now())
 }
 
 // DismissDeposit sets a deposit aside that was none of a customer's: what was booked to suspense goes back to custody.
@@ -294,6 +315,11 @@ func (s *Service) resolveDeposit(ctx context.Context, by identity.Operator, id i
 		}
 		if _, err := s.cases.Close(ctx, tx, d.subject()); err != nil {
 			return err
+		}
+		if d.small() {
+			if err := s.closeSmallCase(ctx, tx, d); err != nil {
+				return err
+			}
 		}
 		return s.Customers.Audit(ctx, tx, identity.AuditEntry{Operator: by, Action: action, UserID: out.UserID, Subject: d.subject(), Reason: reason})
 	})

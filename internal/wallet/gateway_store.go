@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/big"
 	"strings"
 	"time"
 
@@ -108,28 +107,18 @@ func (s store) waitingDeposits(ctx context.Context, states []DepositState, after
 	return db.Collect(rows, err, scanDeposit)
 }
 
+// smallDeposit tells whether a customer has a deposit of a coin that waits because it is small.
+func (s store) smallDeposit(ctx context.Context, tx db.Tx, userID int64, coin string) (bool, error) {
+	var n int
+	err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM deposits WHERE user_id = $1 AND coin = $2 AND state IN ('suspense', 'unclear') AND reason IN ($3, $4) LIMIT 1) x`,
+		userID, coin, reasonMinimum, reasonAmount).Scan(&n)
+	return n > 0, err
+}
+
 // depositsOf lists a customer's deposits, from the oldest on.
 func (s store) depositsOf(ctx context.Context, userID, after int64, limit int) ([]Deposit, error) {
 	rows, err := s.db.Query(ctx, `SELECT `+depositColumns+` FROM deposits WHERE user_id = $1 AND id > $2 ORDER BY id LIMIT $3`, userID, after, limit)
 	return db.Collect(rows, err, scanDeposit)
-}
-
-// addRemainder adds to what the gateway holds of a coin beyond the ledger, in base units.
-func (s store) addRemainder(ctx context.Context, tx db.Tx, coin, remainder string) error {
-	if _, err := tx.Exec(ctx, `INSERT INTO gateway_custody (coin, remainder, difference) VALUES ($1, '0', '') ON CONFLICT (coin) DO NOTHING`, coin); err != nil {
-		return err
-	}
-	var text string
-	if err := tx.QueryRow(ctx, `SELECT remainder FROM gateway_custody WHERE coin = $1`+db.ForUpdate(tx), coin).Scan(&text); err != nil {
-		return err
-	}
-	sum, ok := new(big.Int).SetString(text, 10)
-	part, fine := new(big.Int).SetString(remainder, 10)
-	if !ok || !fine {
-		return fmt.Errorf("remainder of %s is no number", coin)
-	}
-	_, err := tx.Exec(ctx, `UPDATE gateway_custody SET remainder = $2 WHERE coin = $1`, coin, sum.Add(sum, part).String())
-	return err
 }
 
 const withdrawalColumns = `id, business_id, user_id, coin, units, fee, worth, day, address, address_key, state, waits_for, attempts, uncertain, said,
@@ -281,49 +270,4 @@ func (s store) leaseFree(ctx context.Context, name string, now time.Time) (bool,
 		return true, nil
 	}
 	return err == nil && !now.Before(until), err
-}
-
-// remainder is what the gateway holds of a coin beyond the ledger, in base units.
-func (s store) remainder(ctx context.Context, coin string) (*big.Int, error) {
-	var text string
-	err := s.db.QueryRow(ctx, `SELECT remainder FROM gateway_custody WHERE coin = $1`, coin).Scan(&text)
-	if errors.Is(err, db.ErrNoRows) {
-		return new(big.Int), nil
-	}
-	n, ok := new(big.Int).SetString(text, 10)
-	if err == nil && !ok {
-		err = fmt.Errorf("remainder of %s is no number", coin)
-	}
-	return n, err
-}
-
-// lastDifference is how the last comparison of a coin came out, and since when there has been a difference; its row is locked.
-func (s store) lastDifference(ctx context.Context, tx db.Tx, coin string) (difference string, since *time.Time, err error) {
-	if _, err := tx.Exec(ctx, `INSERT INTO gateway_custody (coin, remainder, difference) VALUES ($1, '0', '') ON CONFLICT (coin) DO NOTHING`, coin); err != nil {
-		return "", nil, err
-	}
-	err = tx.QueryRow(ctx, `SELECT difference, differs_since FROM gateway_custody WHERE coin = $1`+db.ForUpdate(tx), coin).Scan(&difference, &since)
-	return difference, since, err
-}
-
-func (s store) addReconciliation(ctx context.Context, tx db.Tx, r Reconciliation) error {
-	if _, err := tx.Exec(ctx, `UPDATE gateway_custody SET difference = $2, differs_since = $3 WHERE coin = $1`, r.Coin, r.Difference.String(), r.Since); err != nil {
-		return err
-	}
-	_, err := tx.Exec(ctx, `INSERT INTO reconciliations (coin, at, ledger, gateway, least, most, difference) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		r.Coin, r.At, r.Ledger.String(), r.Gateway.String(), r.Least.String(), r.Most.String(), r.Difference.String())
-	return err
-}
-
-// differencesFound are the differences of the last comparison of each coin, in whole coins.
-func (s store) differencesFound(ctx context.Context) (map[string]string, error) {
-	found := map[string]string{}
-	rows, err := s.db.Query(ctx, `SELECT coin, difference FROM gateway_custody WHERE difference <> ''`)
-	_, err = db.Collect(rows, err, func(row db.Row) (coin string, err error) {
-		var difference string
-		err = row.Scan(&coin, &difference)
-		found[coin] = difference
-		return coin, err
-	})
-	return found, err
 }

@@ -77,8 +77,8 @@ type gateway struct {
 	faults *fault.Plan
 	calls  atomic.Int64 // for new addresses, that reached it
 	url    string       // base address
-	// twist changes an answer to such a call on its way; nil: it comes as it is.
-	twist atomic.Pointer[func(answer string) string]
+	// twist changes an answer to such a call on its way, twistCoins one to the list of coins; nil: it comes as it is.
+	twist, twistCoins atomic.Pointer[func(answer string) string]
 }
 
 // withGateway puts a gateway beside the wallet. change may alter it; nil: nothing.
@@ -99,17 +99,22 @@ func withGateway(change func(*simudun.Options)) setting {
 		}
 		handler := http.StripPrefix("/udun", g.Handler())
 		server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-			if strings.HasSuffix(r.URL.Path, "/address/create") {
+			var twist *func(string) string
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/address/create"):
 				g.calls.Add(1)
-				if twist := g.twist.Load(); twist != nil {
-					answer := httptest.NewRecorder()
-					handler.ServeHTTP(answer, r)
-					rw.Header().Set("Content-Type", "application/json")
-					_, _ = io.WriteString(rw, (*twist)(answer.Body.String()))
-					return
-				}
+				twist = g.twist.Load()
+			case strings.HasSuffix(r.URL.Path, "/support-coins"):
+				twist = g.twistCoins.Load()
 			}
-			handler.ServeHTTP(rw, r)
+			if twist == nil {
+				handler.ServeHTTP(rw, r)
+				return
+			}
+			answer := httptest.NewRecorder()
+			handler.ServeHTTP(answer, r)
+			rw.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(rw, (*twist)(answer.Body.String()))
 		}))
 		ctx, cancel := context.WithCancel(context.Background())
 		var running sync.WaitGroup

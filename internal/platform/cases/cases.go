@@ -42,6 +42,25 @@ func (b Book) Open(ctx context.Context, tx db.Tx, c Case) (isNew bool, err error
 	return n == 1, err
 }
 
+// Keep opens a case of a kind about a subject, or brings the detail of the open one up to date. The case stays locked until tx ends:
+// whoever closes it meanwhile waits, or this one waits and opens another.
+func (b Book) Keep(ctx context.Context, tx db.Tx, c Case) error {
+	_, err := tx.Exec(ctx, `INSERT INTO operator_cases (kind, subject, detail, opened_at, is_open) VALUES ($1, $2, $3, $4, 1)
+		ON CONFLICT (kind, subject, is_open) DO UPDATE SET detail = excluded.detail`, c.Kind, c.Subject, c.Detail, b.clock.Now())
+	return err
+}
+
+// Lock keeps an open case as it is until tx ends, so that what it depends on can be looked at before it is closed. It tells whether there
+// is one.
+func (b Book) Lock(ctx context.Context, tx db.Tx, kind, subject string) (open bool, err error) {
+	var id int64
+	err = tx.QueryRow(ctx, `SELECT id FROM operator_cases WHERE kind = $1 AND subject = $2 AND is_open = 1`+db.ForUpdate(tx), kind, subject).Scan(&id)
+	if errors.Is(err, db.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // Close closes the open cases about a subject, of some kinds or, if none is named, of all, and tells how many there were. Capabilities
 // share the subjects that none of them has made, such as the name of a provider: there the kind must be named.
 func (b Book) Close(ctx context.Context, tx db.Tx, subject string, kinds ...string) (closed int64, err error) {

@@ -144,6 +144,100 @@ func TestOpenedAndClosedAtOnce(t *testing.T) {
 	})
 }
 
+// What is kept open is one case whose detail is the newest, also if it is closed meanwhile.
+func TestKeptUpToDate(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		b := newBook(t, d)
+		keep := func(subject, detail string) {
+			t.Helper()
+			b.in(func(ctx context.Context, tx db.Tx) error {
+				return b.Keep(ctx, tx, cases.Case{Kind: "wallet_difference", Subject: subject, Detail: detail})
+			})
+		}
+		keep("BTC", "1 less")
+		b.open("other", "BTC", "x")
+		b.clock.Advance(time.Hour)
+		keep("BTC", "2 less")
+		same(t, []string{"wallet_difference/BTC/2 less/1h0m0s", "other/BTC/x/1h0m0s"}, b.listed(cases.Filter{}))
+		b.close("BTC")
+		keep("BTC", "3 less")
+		same(t, []string{"wallet_difference/BTC/3 less/0s"}, b.listed(cases.Filter{}))
+
+		var all sync.WaitGroup
+		for i := range 16 {
+			all.Go(func() {
+				if i%4 == 0 {
+					b.close("BTC")
+				}
+				keep("BTC", "again")
+			})
+		}
+		all.Wait()
+		same(t, []string{"wallet_difference/BTC/again/0s"}, b.listed(cases.Filter{}))
+	})
+}
+
+// A case that is locked is neither closed nor kept by another before what was looked at meanwhile is settled.
+func TestLocked(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		b := newBook(t, d)
+		lock := func(kind, subject string) (open bool) {
+			b.in(func(ctx context.Context, tx db.Tx) (err error) {
+				open, err = b.Lock(ctx, tx, kind, subject)
+				return err
+			})
+			return open
+		}
+		b.open("a", "1", "x")
+		if !lock("a", "1") || lock("a", "2") || lock("b", "1") {
+			t.Error("another case is locked than the open one")
+		}
+		// Things wait for somebody, and the case is open as long as any does: each that comes keeps it, whoever takes the last one closes it.
+		b.in(func(ctx context.Context, tx db.Tx) error {
+			_, err := tx.Exec(ctx, `CREATE TABLE waiting (n INTEGER NOT NULL)`)
+			return err
+		})
+		come := func(n int) {
+			b.in(func(ctx context.Context, tx db.Tx) error {
+				if _, err := tx.Exec(ctx, `INSERT INTO waiting (n) VALUES ($1)`, n); err != nil {
+					return err
+				}
+				return b.Keep(ctx, tx, cases.Case{Kind: "a", Subject: "1"})
+			})
+		}
+		settle := func(n int) {
+			b.in(func(ctx context.Context, tx db.Tx) error {
+				if _, err := tx.Exec(ctx, `DELETE FROM waiting WHERE n = $1`, n); err != nil {
+					return err
+				}
+				if _, err := b.Lock(ctx, tx, "a", "1"); err != nil {
+					return err
+				}
+				var left int
+				if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM waiting`).Scan(&left); err != nil || left > 0 {
+					return err
+				}
+				_, err := b.Close(ctx, tx, "1", "a")
+				return err
+			})
+		}
+		come(0)
+		for n := range 100 {
+			var both sync.WaitGroup
+			both.Go(func() { come(n + 1) })
+			both.Go(func() { settle(n) })
+			both.Wait()
+			if !lock("a", "1") {
+				t.Fatalf("%d waits without a case", n+1)
+			}
+		}
+		settle(100)
+		if lock("a", "1") {
+			t.Error("none waits, and the case is open")
+		}
+	})
+}
+
 func TestClosing(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d db.DB) {
 		b := newBook(t, d)
