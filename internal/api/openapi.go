@@ -39,9 +39,10 @@ func configuration(version string) huma.Config {
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
 	c.Formats = maps.Clone(c.Formats)
 	for name, format := range c.Formats {
-		format.Unmarshal = unmarshal
+		format.Unmarshal, format.Marshal = unmarshal, send
 		c.Formats[name] = format
 	}
+	c.Transformers = []huma.Transformer{write}
 	return c
 }
 

@@ -9,7 +9,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/BurntSushi/toml"
 	"github.com/nicksnyder/go-i18n/v2/i18n"
@@ -83,7 +82,7 @@ func FromContext(ctx context.Context) Locale {
 // Texts is a set of texts in all languages.
 type Texts struct {
 	localizers map[Locale]*i18n.Localizer
-	plain      sync.Map // locale + key -> text without parameters
+	plain      map[Locale]map[string]string // by key: texts that have no places to fill
 	keys       map[string]bool
 }
 
@@ -92,7 +91,7 @@ type Texts struct {
 func Load(files ...fs.FS) (*Texts, error) {
 	bundle := i18n.NewBundle(language.English)
 	bundle.RegisterUnmarshalFunc("toml", toml.Unmarshal)
-	t := &Texts{localizers: map[Locale]*i18n.Localizer{}, keys: map[string]bool{}}
+	t := &Texts{localizers: map[Locale]*i18n.Localizer{}, plain: map[Locale]map[string]string{Chinese: {}, English: {}, Arabic: {}}, keys: map[string]bool{}}
 	seen := map[Locale]map[string]bool{Chinese: {}, English: {}, Arabic: {}}
 	for _, f := range files {
 		err := fs.WalkDir(f, ".", func(name string, d fs.DirEntry, err error) error {
@@ -113,6 +112,9 @@ func Load(files ...fs.FS) (*Texts, error) {
 				}
 				seen[locale][m.ID] = true
 				t.keys[m.ID] = true
+				if m.Other != "" && !strings.Contains(m.Other, "{{") {
+					t.plain[locale][m.ID] = m.Other
+				}
 			}
 			return nil
 		})
@@ -137,10 +139,8 @@ func (t *Texts) Has(key string) bool { return t.keys[key] }
 // Get is the text of key; params fill its {{.Name}} places. An unknown key gives the key itself, which a test
 // of the catalogue keeps from happening.
 func (t *Texts) Get(l Locale, key string, params map[string]any) string {
-	if len(params) == 0 {
-		if text, ok := t.plain.Load(string(l) + key); ok {
-			return text.(string)
-		}
+	if text, ok := t.plain[l][key]; ok {
+		return text
 	}
 	localizer := t.localizers[l]
 	if localizer == nil {
@@ -149,9 +149,6 @@ func (t *Texts) Get(l Locale, key string, params map[string]any) string {
 	text, err := localizer.Localize(&i18n.LocalizeConfig{MessageID: key, TemplateData: params})
 	if err != nil || text == "" {
 		return key
-	}
-	if len(params) == 0 {
-		t.plain.Store(string(l)+key, text)
 	}
 	return text
 }
