@@ -142,15 +142,18 @@ async function until(ask, otherwise) {
   }
 }
 
+// A code stands on a line of its own; amounts do not.
+const alone = /^ *(\d{5})$/m;
+
 // newCode waits for a mail to a customer that has not been read yet.
 async function newCode(name, person = walk) {
   const path = "/control/inbox?to=" + encodeURIComponent(person.email);
   const mail = await until(async () => {
     const mails = await fetch(path).then((r) => (r.ok ? r.json() : [])).catch(() => []);
-    return mails.find((m) => m.id > person.lastMail && /(?<!\d)\d{5}(?!\d)/.test(m.text));
+    return mails.find((m) => m.id > person.lastMail && alone.test(m.text));
   }, "No mail has arrived yet. Try once more, or look into the inbox.");
   person.lastMail = mail.id;
-  person.code = mail.text.match(/(?<!\d)\d{5}(?!\d)/)[0];
+  person.code = mail.text.match(alone)[1];
   show(name, "GET", path, undefined, 200, mail, "", whose(person));
   tell(name, "The code is ", element("strong", { class: "code" }, person.code), " ",
     element("a", { href: "/inbox/" + mail.id, target: "_blank", rel: "noopener" }, "see the mail"));
@@ -342,6 +345,7 @@ const run = {
   async decline() {
     await decides("refuse");
     await ended("operator", walk.large);
+    tell("payout", "There is nothing to pay: the operator has refused it.");
     return "audit";
   },
   async payout() {
