@@ -96,8 +96,18 @@ func (s *Service) History(ctx context.Context, c identity.Customer, q HistoryQue
 	case slices.ContainsFunc(q.Types, unknownType), q.Status != "" && statusLabels[q.Status] == "":
 		return History{}, ErrFilterInvalid
 	}
-	filter := q.digest()
-	standing, entries, anchor, err := s.store.historyStanding(ctx, c, q.Size, filter)
+	var (
+		h               History
+		standing        identity.Standing
+		entries, anchor int64
+		err             error
+	)
+	filter, skip := q.digest(), (q.Page-1)*q.Size
+	if filter == "" {
+		standing, entries, anchor, h.Entries, err = s.store.historyPage(ctx, c, q.Size, skip)
+	} else {
+		standing, entries, anchor, err = s.store.historyStanding(ctx, c, q.Size, filter)
+	}
 	if err != nil {
 		return History{}, err
 	}
@@ -109,12 +119,8 @@ func (s *Service) History(ctx context.Context, c identity.Customer, q HistoryQue
 	if q.Page > 1 && anchor > 0 {
 		newest = anchor
 	}
-	h := History{Total: newest}
-	skip := (q.Page - 1) * q.Size
-	if filter == "" {
-		// Lines are numbered without gaps: every page is found by its numbers, however many there are.
-		h.Entries, err = s.store.entriesBetween(ctx, c.ID, newest-skip-q.Size, newest-skip)
-	} else {
+	h.Total = newest
+	if filter != "" {
 		h.Entries, h.Total, err = s.store.chosenEntries(ctx, c.ID, q, newest, skip)
 	}
 	if err != nil {

@@ -132,8 +132,23 @@ func TestHistoryParameters(t *testing.T) {
 			e.CreatedAt = days[i]
 			if i%2 == 1 {
 				e.Type, e.Status = wallet.TypeWithdrawal, wallet.StatusPending
+			} else {
+				end := days[i].Add(time.Second)
+				e.CompletedAt = &end
 			}
 		})
+		for _, query := range []string{"", "?start_date=2026-02-01"} { // all, and chosen
+			for i, item := range amina.history(query).Data.Items {
+				at := days[len(days)-1-i]
+				end := at.Add(time.Second)
+				if i%2 == 0 {
+					end = time.Time{}
+				}
+				if item.CreatedAt != at || item.CompletedAt != end {
+					t.Errorf("%q, line %d: from %s to %s", query, item.ID, item.CreatedAt, item.CompletedAt)
+				}
+			}
+		}
 		for query, want := range map[string][]int{
 			"":                              {4, 3, 2, 1},
 			"?page=1&page_size=3":           {4, 3, 2},

@@ -1,10 +1,12 @@
 package wallet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -255,27 +257,54 @@ func (s store) historyStanding(ctx context.Context, c identity.Customer, size in
 	return st, entries, newest, err
 }
 
-const entryColumns = `user_id, number, type, status, coin, amount, fee, counterparty, description, address, tx_hash, reference, source, source_id, created_at, completed_at`
-
-func scanEntry(row db.Row) (e Entry, err error) {
-	err = row.Scan(&e.UserID, &e.Number, &e.Type, &e.Status, &e.Coin, &e.Amount, &e.Fee, &e.Counterparty, &e.Description, &e.Address, &e.TxHash,
-		&e.Reference, &e.Source, &e.SourceID, &e.CreatedAt, &e.CompletedAt)
-	return e, err
+// historyPage confirms a session as historyStanding does for everything, and reads a page in the same statement: so many lines up to the
+// newest one, or for pages after the first (skip is not 0) up to the one that was it, newest first. Lines are numbered without gaps, so
+// that every page is found by its numbers, however many there are.
+func (s store) historyPage(ctx context.Context, c identity.Customer, size, skip int64) (st identity.Standing, entries, newest int64, list []Entry, err error) {
+	const upTo = `(CASE WHEN CAST($4 AS BIGINT) > 0 AND p.newest > 0 THEN p.newest ELSE w.entries END - $4)`
+	rows, err := s.db.Query(ctx, `SELECT `+identity.StandingColumns+`, COALESCE(w.entries, 0), COALESCE(p.newest, 0), `+entryColumns+` FROM `+identity.StandingFrom+`
+		LEFT JOIN wallet_customers w ON w.user_id = u.id LEFT JOIN wallet_history_pages p ON p.session_id = s.id AND p.page_size = $3 AND p.filter = ''
+		LEFT JOIN wallet_entries e ON e.user_id = u.id AND e.number <= `+upTo+` AND e.number > `+upTo+` - $3`, c.ID, c.SessionID, size, skip)
+	if err != nil {
+		return st, 0, 0, nil, err
+	}
+	defer rows.Close()
+	var e Entry
+	var number *int64
+	line, head := e.dest(), append(st.Dest(), &entries, &newest)
+	first, others := slices.Concat(head, []any{&number}, make([]any, len(line)-1)), append(make([]any, len(head)), line...)
+	for rows.Next() {
+		if list == nil {
+			if err := rows.Scan(first...); err != nil {
+				return st, 0, 0, nil, err
+			}
+			if number == nil {
+				continue // nothing on this page
+			}
+			list = make([]Entry, 0, size)
+		}
+		if err := rows.Scan(others...); err != nil {
+			return st, 0, 0, nil, err
+		}
+		list = append(list, e)
+	}
+	slices.SortFunc(list, func(a, b Entry) int { return cmp.Compare(b.Number, a.Number) }) // the database would sort copies
+	return st, entries, newest, list, rows.Err()
 }
 
-// entriesBetween are the lines of a customer's history above one number up to another one, newest first.
-func (s store) entriesBetween(ctx context.Context, userID, above, upTo int64) ([]Entry, error) {
-	if upTo < 1 {
-		return nil, nil
-	}
-	rows, err := s.db.Query(ctx, `SELECT `+entryColumns+` FROM wallet_entries WHERE user_id = $1 AND number > $2 AND number <= $3 ORDER BY number DESC`, userID, above, upTo)
-	return db.Collect(rows, err, scanEntry)
+const entryColumns = `e.number, e.type, e.status, e.coin, e.amount, e.fee, e.counterparty, e.description, e.address, e.tx_hash, e.reference, e.source, e.source_id,
+	e.created_at, e.completed_at`
+
+// dest are the scan targets for entryColumns.
+func (e *Entry) dest() []any {
+	return []any{&e.Number, &e.Type, &e.Status, &e.Coin, &e.Amount, &e.Fee, &e.Counterparty, &e.Description, &e.Address, &e.TxHash, &e.Reference, &e.Source, &e.SourceID,
+		&e.CreatedAt, &e.CompletedAt}
 }
 
 // chosenEntries are the lines of a customer's history up to a number that fit a choice, newest first, from the one after skip on, and
 // how many fit in all. It reads all lines of the customer.
 func (s store) chosenEntries(ctx context.Context, userID int64, q HistoryQuery, newest, skip int64) (list []Entry, total int64, err error) {
-	where, args := ` FROM wallet_entries WHERE user_id = $1 AND number <= $2`, []any{userID, newest}
+	where, args := ` FROM wallet_entries e WHERE user_id = $1 AND number <= $2`, []any{userID, newest}
 	add := func(condition string, values ...any) {
 		for _, v := range values {
 			args = append(args, v)
@@ -307,7 +336,10 @@ func (s store) chosenEntries(ctx context.Context, userID int64, q HistoryQuery, 
 	}
 	args = append(args, q.Size, skip)
 	rows, err := s.db.Query(ctx, fmt.Sprintf(`SELECT `+entryColumns+where+` ORDER BY number DESC LIMIT $%d OFFSET $%d`, len(args)-1, len(args)), args...)
-	list, err = db.Collect(rows, err, scanEntry)
+	list, err = db.Collect(rows, err, func(row db.Row) (e Entry, err error) {
+		err = row.Scan(e.dest()...)
+		return e, err
+	})
 	return list, total, err
 }
 

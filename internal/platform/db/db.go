@@ -36,7 +36,8 @@ type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) Row
 }
 
-// Rows is a result being read. Close it in every case; Err tells after the last Next whether reading ended well.
+// Rows is a result being read. Close it in every case; Err tells after the last Next whether reading ended well. A row may be scanned
+// more than once; a column whose destination is nil is left out.
 type Rows interface {
 	Next() bool
 	Scan(dest ...any) error

@@ -370,6 +370,8 @@ func liteDest(dest []any) []any {
 			s = liteBytesScanner{t}
 		case **time.Time:
 			s = liteTimeScanner{func(v *time.Time) error { *t = v; return nil }}
+		case nil:
+			s = ignored{}
 		default:
 			continue
 		}
@@ -422,3 +424,9 @@ func (s liteBytesScanner) Scan(src any) error {
 	}
 	return nil
 }
+
+// ignored is where columns go that nobody asked for.
+type ignored struct{}
+
+// Scan implements sql.Scanner.
+func (ignored) Scan(any) error { return nil }
