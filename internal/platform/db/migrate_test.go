@@ -287,7 +287,7 @@ func schema(t *testing.T, d db.DB) map[string]table {
 		FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid LEFT JOIN pg_constraint c ON c.conindid = x.indexrelid AND c.contype IN ('p', 'u')
 		WHERE t.relname = $1 AND NOT (c.contype IS NOT DISTINCT FROM 'p' AND x.indnatts = 1)`
 	if d.Engine() == db.SQLite {
-		columns = `SELECT name || ' ' || CASE LOWER(type) WHEN 'timestamp' THEN 'timestamptz' WHEN 'blob' THEN 'bytea' ELSE CASE WHEN pk = 1 AND type = 'INTEGER' THEN 'bigint' ELSE LOWER(type) END END
+		columns = `SELECT name || ' ' || CASE LOWER(type) WHEN 'blob' THEN 'bytea' ELSE CASE WHEN pk = 1 AND type = 'INTEGER' THEN 'bigint' ELSE LOWER(type) END END
 				|| CASE WHEN "notnull" OR pk THEN ' not null' ELSE '' END || CASE WHEN dflt_value IS NULL THEN '' ELSE ' default ' || LOWER(dflt_value) END
 			FROM pragma_table_info($1) ORDER BY cid`
 		tables = `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'goose%' AND name NOT LIKE 'sqlite_%' AND name <> 'probe'`

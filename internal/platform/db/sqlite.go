@@ -272,10 +272,12 @@ func (t liteTx) Queue(ctx context.Context, read func(Rows) error, query string, 
 // Flush implements Tx.
 func (liteTx) Flush(context.Context) error { return nil }
 
+// Exec implements Querier. A compiled statement is a short one, and runs to its end: to watch for that of ctx is a goroutine each time.
+// If ctx ends, the transaction does after the statement.
 func (t liteTx) Exec(ctx context.Context, query string, args ...any) (n int64, err error) {
 	var res sql.Result
 	if stmt := t.repeated.get(query); stmt != nil {
-		res, err = t.sqlTx.StmtContext(ctx, stmt).ExecContext(ctx, liteArgs(args)...)
+		res, err = t.sqlTx.StmtContext(ctx, stmt).ExecContext(context.WithoutCancel(ctx), liteArgs(args)...)
 	} else {
 		res, err = t.sqlTx.ExecContext(ctx, query, liteArgs(args)...)
 	}
@@ -289,7 +291,7 @@ func (t liteTx) Query(ctx context.Context, query string, args ...any) (Rows, err
 	var rows *sql.Rows
 	var err error
 	if stmt := t.repeated.get(query); stmt != nil {
-		rows, err = t.sqlTx.StmtContext(ctx, stmt).QueryContext(ctx, liteArgs(args)...)
+		rows, err = t.sqlTx.StmtContext(ctx, stmt).QueryContext(context.WithoutCancel(ctx), liteArgs(args)...)
 	} else {
 		rows, err = t.sqlTx.QueryContext(ctx, query, liteArgs(args)...)
 	}
@@ -301,7 +303,7 @@ func (t liteTx) Query(ctx context.Context, query string, args ...any) (Rows, err
 
 func (t liteTx) QueryRow(ctx context.Context, query string, args ...any) Row {
 	if stmt := t.repeated.get(query); stmt != nil {
-		return liteRow{t.sqlTx.StmtContext(ctx, stmt).QueryRowContext(ctx, liteArgs(args)...)}
+		return liteRow{t.sqlTx.StmtContext(ctx, stmt).QueryRowContext(context.WithoutCancel(ctx), liteArgs(args)...)}
 	}
 	return liteRow{t.sqlTx.QueryRowContext(ctx, query, liteArgs(args)...)}
 }
@@ -388,7 +390,7 @@ func liteDest(dest []any) []any {
 
 type liteTimeScanner struct{ set func(*time.Time) error }
 
-// Scan implements sql.Scanner. A column declared as a time arrives parsed by the driver, an expression as text.
+// Scan implements sql.Scanner. A column that an earlier release has declared as a time arrives parsed by the driver, all else as text.
 func (s liteTimeScanner) Scan(src any) error {
 	switch v := src.(type) {
 	case nil:
