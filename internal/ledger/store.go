@@ -94,7 +94,7 @@ func (l *Ledger) lock(ctx context.Context, tx db.Tx, accounts []Account, wanted 
 	return found, nil
 }
 
-const idsAtOnce = 16
+const idsAtOnce = 64
 
 var standingsOfSome = `SELECT id, floor, balance, postings, posted_at FROM ledger_accounts WHERE id IN (?` + strings.Repeat(", ?", idsAtOnce-1) + `)`
 
@@ -313,14 +313,15 @@ func writeSQLite(ctx context.Context, tx db.Tx, posted []*Proposal, standings []
 	return err
 }
 
-// rowsOf is a statement that inserts several rows: SQLite takes longer to be asked than to insert one. The sizes are few, so that each
-// text is compiled once.
+// rowsOf is a statement that writes several rows: SQLite takes longer to be asked than to write one. The sizes are few, so that each
+// text is compiled once. OR FAIL leaves written what was written before a row that fails, which is for the transaction to take back:
+// SQLite keeps no copies of pages for the statement alone.
 type rowsOf struct {
 	columns int
 	texts   [len(rowSizes)]string
 }
 
-var rowSizes = [...]int{16, 4, 1}
+var rowSizes = [...]int{64, 16, 4, 1}
 
 func rowsInto(head string, columns int, tail string) (r rowsOf) {
 	r.columns = columns
@@ -332,9 +333,9 @@ func rowsInto(head string, columns int, tail string) (r rowsOf) {
 }
 
 var (
-	transactionRows = rowsInto(`INSERT INTO ledger_transactions (id, kind, reference, description, metadata, reverses, posted_at)`, 7, ` ON CONFLICT (kind, reference) DO NOTHING`)
-	balanceRows     = rowsInto(`WITH u (id, balance, postings, posted_at) AS (`, 4, `) UPDATE ledger_accounts SET balance = u.balance, postings = u.postings, posted_at = u.posted_at FROM u WHERE ledger_accounts.id = u.id`)
-	postingRows     = rowsInto(`INSERT INTO ledger_postings (account_id, sequence, transaction_id, amount, balance_after)`, 5, ``)
+	transactionRows = rowsInto(`INSERT OR FAIL INTO ledger_transactions (id, kind, reference, description, metadata, reverses, posted_at)`, 7, ` ON CONFLICT (kind, reference) DO NOTHING`)
+	balanceRows     = rowsInto(`WITH u (id, balance, postings, posted_at) AS (`, 4, `) UPDATE OR FAIL ledger_accounts SET balance = u.balance, postings = u.postings, posted_at = u.posted_at FROM u WHERE ledger_accounts.id = u.id`)
+	postingRows     = rowsInto(`INSERT OR FAIL INTO ledger_postings (account_id, sequence, transaction_id, amount, balance_after)`, 5, ``)
 )
 
 // insert inserts rows and tells how many were new.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -160,6 +161,26 @@ func (l *Ledger) work() {
 	}
 }
 
+// maxYields is how often a worker lets others go first before its next round: some ten microseconds if there is nobody.
+const maxYields = 100
+
+// regather lets those who have just been answered submit again, until so many are in the queue: without it the next round would be
+// taken at once, and each would have only half of those who could be in it.
+func (q *queue) regather(most int) {
+	for range maxYields {
+		if q.length() >= most {
+			return
+		}
+		runtime.Gosched()
+	}
+}
+
+func (q *queue) length() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.list)
+}
+
 // take is the next round; nil if there is none, or too little for one beside another: the worker is gone then. No two of a round have
 // one name: who comes second is in the next one, and finds the first in the book.
 func (q *queue) take() []*submission {
@@ -201,6 +222,7 @@ func (l *Ledger) run(round []*submission) {
 	ctx, cancel := context.WithTimeout(context.Background(), roundTimeout)
 	defer cancel()
 	patience := lockWait
+	defer l.queue.regather(l.queue.length() + len(round))
 	for _, s := range round {
 		alone := err
 		if err != nil {
