@@ -95,6 +95,7 @@ func serveProduct(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	app.ReserveHeap()
 	log := obs.NewLogger(config.Telemetry.LogLevel, config.Telemetry.LogFormat, io.Discard)
 	a, err := app.New(ctx, config, app.Extras{Log: log})
 	if err != nil {

@@ -16,6 +16,7 @@ func (serveCommand) Run(ctx context.Context, p Program) error {
 	if err != nil {
 		return err
 	}
+	app.ReserveHeap()
 	a, err := app.New(ctx, c, app.Extras{Log: p.logger(c)})
 	if err != nil {
 		return err
