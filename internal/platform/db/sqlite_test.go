@@ -282,3 +282,46 @@ func TestAWriterWaitsForAnotherProcess(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A statement that is compiled does not look at its context; its transaction does.
+func TestATransactionOfCompiledStatementsEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	d := openLite(t, db.Options{})
+	makeProbe(t, d)
+	const insert, read = "INSERT INTO probe (id) VALUES ($1)", "SELECT id FROM probe ORDER BY id"
+	twice := func(ctx context.Context, first int, between func()) error {
+		return d.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
+			if _, err := tx.Exec(ctx, insert, first); err != nil {
+				return err
+			}
+			rows, err := tx.Query(ctx, read)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			rows.Next()
+			between()
+			for rows.Next() {
+			}
+			if err := rows.Err(); err != nil {
+				return err
+			}
+			_, err = tx.Exec(ctx, insert, first+1)
+			return err
+		})
+	}
+	for i := range 20 {
+		if err := twice(t.Context(), 2*i, func() {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 50 {
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := twice(ctx, 1000, cancel); !errors.Is(err, context.Canceled) {
+			t.Fatalf("cancelled: %v", err)
+		}
+	}
+	if n := count(t, d); n != 40 {
+		t.Errorf("%d rows", n)
+	}
+}
