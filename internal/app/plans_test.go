@@ -99,7 +99,7 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 				together = nil
 			}
 			for _, part := range append(together, "kyc_records r WHERE r.user_id = $1", "UPDATE operator_cases SET closed_at", "WHERE is_open = 1 AND id > $1 ORDER BY", "is_open = 1 AND id > $1 AND kind IN (", "closed_at = $2, is_open = NULL WHERE id = $1", "r.status IN (",
-				"next_poll_at <= $1", "LEFT JOIN wallet_history_pages", "LEFT JOIN wallet_entries e ON e.user_id = u.id AND e.number <= ", "SELECT COUNT(*) FROM wallet_entries",
+				"next_poll_at <= $1", "LEFT JOIN wallet_history_pages", "JOIN wallet_entries e ON e.user_id = w.user_id", "SELECT COUNT(*) FROM wallet_entries",
 				"LEFT JOIN wallet_addresses", "outcome = 'received' AND received_at > $2", "INTO deposits", "FROM deposits WHERE trade_id = $1", "INTO withdrawals", "FROM withdrawals WHERE business_id = $1",
 				"DELETE FROM reconciliations", "DELETE FROM wallet_history_pages", "DELETE FROM sessions", "DELETE FROM inbound_messages", "DELETE FROM guess_counters", "DELETE FROM rate_windows", "DELETE FROM idempotency_keys") {
 				found := false

@@ -261,29 +261,36 @@ func (s store) historyStanding(ctx context.Context, c identity.Customer, size in
 // newest one, or for pages after the first (skip is not 0) up to the one that was it, newest first. Lines are numbered without gaps, so
 // that every page is found by its numbers, however many there are.
 func (s store) historyPage(ctx context.Context, c identity.Customer, size, skip int64) (st identity.Standing, entries, newest int64, list []Entry, err error) {
-	const upTo = `(CASE WHEN CAST($4 AS BIGINT) > 0 AND p.newest > 0 THEN p.newest ELSE w.entries END - $4)`
-	rows, err := s.db.Query(ctx, `SELECT `+identity.StandingColumns+`, COALESCE(w.entries, 0), COALESCE(p.newest, 0), `+entryColumns+` FROM `+identity.StandingFrom+`
-		LEFT JOIN wallet_customers w ON w.user_id = u.id LEFT JOIN wallet_history_pages p ON p.session_id = s.id AND p.page_size = $3 AND p.filter = ''
-		LEFT JOIN wallet_entries e ON e.user_id = u.id AND e.number <= `+upTo+` AND e.number > `+upTo+` - $3`, c.ID, c.SessionID, size, skip)
+	var e Entry
+	head, line := append(st.Dest(), &entries, &newest), e.dest()
+	// One row says who asks, the others are lines, with nothing in the columns of the one: to repeat them in each is dear.
+	rows, err := s.db.Query(ctx, `SELECT `+identity.StandingColumns+`, COALESCE(w.entries, 0), COALESCE(p.newest, 0)`+strings.Repeat(", NULL", len(line))+
+		` FROM `+identity.StandingFrom+` LEFT JOIN wallet_customers w ON w.user_id = u.id LEFT JOIN wallet_history_pages p ON p.session_id = s.id AND p.page_size = $3 AND p.filter = ''
+		UNION ALL SELECT `+strings.Repeat("NULL, ", len(head))+entryColumns+` FROM wallet_customers w
+		LEFT JOIN wallet_history_pages p ON p.session_id = $2 AND p.page_size = $3 AND p.filter = '' JOIN wallet_entries e ON e.user_id = w.user_id
+		AND e.number <= `+upTo+` AND e.number > `+upTo+` - $3 WHERE w.user_id = $1`, c.ID, c.SessionID, size, skip)
 	if err != nil {
 		return st, 0, 0, nil, err
 	}
 	defer rows.Close()
-	var e Entry
+	list = make([]Entry, 0, size)
 	var number *int64
-	line, head := e.dest(), append(st.Dest(), &entries, &newest)
-	first, others := slices.Concat(head, []any{&number}, make([]any, len(line)-1)), append(make([]any, len(head)), line...)
-	for rows.Next() {
-		if list == nil {
-			if err := rows.Scan(first...); err != nil {
+	none := make([]any, len(head)+len(line))
+	which, who, lines := slices.Clone(none), slices.Concat(head, none[len(head):]), slices.Concat(none[:len(head)], line)
+	which[len(head)] = &number // NULL in the row that says who asks
+	for known := false; rows.Next(); {
+		if !known {
+			if err := rows.Scan(which...); err != nil {
 				return st, 0, 0, nil, err
 			}
-			if number == nil {
-				continue // nothing on this page
+			if known = number == nil; known {
+				if err := rows.Scan(who...); err != nil {
+					return st, 0, 0, nil, err
+				}
+				continue
 			}
-			list = make([]Entry, 0, size)
 		}
-		if err := rows.Scan(others...); err != nil {
+		if err := rows.Scan(lines...); err != nil {
 			return st, 0, 0, nil, err
 		}
 		list = append(list, e)
@@ -291,6 +298,9 @@ func (s store) historyPage(ctx context.Context, c identity.Customer, size, skip 
 	slices.SortFunc(list, func(a, b Entry) int { return cmp.Compare(b.Number, a.Number) }) // the database would sort copies
 	return st, entries, newest, list, rows.Err()
 }
+
+// upTo is the number that a page ends with.
+const upTo = `(CASE WHEN CAST($4 AS BIGINT) > 0 AND p.newest > 0 THEN p.newest ELSE w.entries END - $4)`
 
 const entryColumns = `e.number, e.type, e.status, e.coin, e.amount, e.fee, e.counterparty, e.description, e.address, e.tx_hash, e.reference, e.source, e.source_id,
 	e.created_at, e.completed_at`
