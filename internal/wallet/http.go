@@ -9,6 +9,7 @@ import (
 
 	"github.com/comecomepay/comecomepay/internal/api"
 	"github.com/comecomepay/comecomepay/internal/identity"
+	"github.com/comecomepay/comecomepay/internal/platform/i18n"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
 )
 
@@ -200,11 +201,11 @@ func (s *Service) getHistory(ctx context.Context, in *pageInput) (*output[histor
 	if err != nil {
 		return nil, err
 	}
-	items := make([]historyItem, 0, len(h.Entries))
+	items, locale := make([]historyItem, 0, len(h.Entries)), i18n.FromContext(ctx)
 	for _, e := range h.Entries {
 		scale := s.listed[e.Coin].Scale
 		items = append(items, historyItem{
-			ID: e.Number, Type: e.Type, TypeLabel: s.Texts.For(ctx, typeLabels[e.Type], nil), Status: e.Status, StatusLabel: s.Texts.For(ctx, statusLabels[e.Status], nil),
+			ID: e.Number, Type: e.Type, TypeLabel: s.Texts.Get(locale, typeLabels[e.Type], nil), Status: e.Status, StatusLabel: s.Texts.Get(locale, statusLabels[e.Status], nil),
 			Amount: api.Number(shown(e.Amount, scale)), Currency: e.Coin, Fee: api.Number(shown(e.Fee, scale)), Counterparty: e.Counterparty,
 			Description: e.Description, Address: e.Address, TxHash: e.TxHash, Reference: e.Reference, SourceTable: e.Source, SourceID: e.SourceID,
 			CreatedAt: e.CreatedAt, CompletedAt: e.CompletedAt,

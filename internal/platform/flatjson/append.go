@@ -224,20 +224,28 @@ func appendAmount(b []byte, v reflect.Value) ([]byte, error) {
 
 func appendText(b []byte, v reflect.Value) ([]byte, error) {
 	s := v.String()
-	ascii := true
+	var all byte
 	for i := range len(s) {
-		switch c := s[i]; {
-		case c < ' ' || c == '"' || c == '\\':
+		if itself[s[i]] == 0 {
 			return appendAny(b, v)
-		case c >= utf8.RuneSelf:
-			ascii = false
 		}
+		all |= s[i]
 	}
-	if !ascii && (!utf8.ValidString(s) || strings.ContainsAny(s, "\u2028\u2029")) {
+	if all >= utf8.RuneSelf && (!utf8.ValidString(s) || strings.ContainsAny(s, "\u2028\u2029")) {
 		return appendAny(b, v)
 	}
 	return append(append(append(b, '"'), s...), '"'), nil
 }
+
+// itself has 1 for each byte that stands for itself in a text.
+var itself = func() (table [256]byte) {
+	for c := ' '; int(c) < len(table); c++ {
+		if c != '"' && c != '\\' {
+			table[c] = 1
+		}
+	}
+	return table
+}()
 
 // appendAny has encoding/json write a value.
 func appendAny(b []byte, v reflect.Value) ([]byte, error) {

@@ -3,9 +3,11 @@
 package money
 
 import (
+	"bytes"
 	"errors"
 	"math"
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -153,21 +155,20 @@ func Format(units int64, scale int32) string {
 	if scale <= 0 {
 		return decimal.New(units, -scale).String()
 	}
-	sign, digits := "", ""
+	if units == 0 {
+		return "0"
+	}
+	var room [64]byte
+	b := strconv.AppendInt(room[:0], units, 10)
+	first := 0 // digit
 	if units < 0 {
-		sign, digits = "-", strconv.FormatUint(uint64(-(units+1))+1, 10)
-	} else {
-		digits = strconv.FormatInt(units, 10)
+		first = 1
 	}
-	if missing := int(scale) + 1 - len(digits); missing > 0 {
-		digits = strings.Repeat("0", missing) + digits
+	for len(b)-first <= int(scale) {
+		b = slices.Insert(b, first, '0')
 	}
-	point := len(digits) - int(scale)
-	fraction := strings.TrimRight(digits[point:], "0")
-	if fraction == "" {
-		return sign + digits[:point]
-	}
-	return sign + digits[:point] + "." + fraction
+	b = slices.Insert(b, len(b)-int(scale), '.')
+	return string(bytes.TrimRight(bytes.TrimRight(b, "0"), "."))
 }
 
 // Add is a+b; ok is false if that cannot be counted.
