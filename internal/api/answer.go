@@ -7,8 +7,7 @@ import (
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
-
-	"github.com/comecomepay/comecomepay/internal/platform/flatjson"
+	"github.com/segmentio/encoding/json"
 )
 
 // written is the body of an answer in JSON.
@@ -24,7 +23,7 @@ const maxPooled = 256 << 10
 func write(ctx huma.Context, _ string, v any) (any, error) {
 	w := writtenPool.Get().(*written)
 	var err error
-	if w.json, err = flatjson.Append(w.json[:0], v); err != nil {
+	if w.json, err = json.Append(w.json[:0], v, json.SortMapKeys); err != nil { // <, > and & as they are
 		panic(fmt.Errorf("answer: %w", err)) // as an error it would make huma send a 200 first
 	}
 	w.json = append(w.json, '\n')
