@@ -54,6 +54,31 @@ func (f *foundRow) dest() []any {
 		&f.id, &f.agentUID, &f.status, &f.issuer, &f.reason, &f.itsCause, &f.asked, &f.created, &f.updated}
 }
 
+// onSQLite are the destinations for SQLite, where times are texts.
+func (f *foundRow) onSQLite() []any {
+	dest := f.dest()
+	for i, d := range dest {
+		if t, ok := d.(**time.Time); ok {
+			dest[i] = timeText{t}
+		}
+	}
+	return dest
+}
+
+type timeText struct{ to **time.Time }
+
+// Scan implements sql.Scanner.
+func (t timeText) Scan(src any) error {
+	text, there := src.(string)
+	if !there {
+		*t.to = nil
+		return nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	*t.to = &at
+	return err
+}
+
 type statusAnswer struct {
 	Status    string        `json:"status"`
 	KYC       string        `json:"user_kyc_status"`
@@ -154,7 +179,7 @@ func openBaseline(ctx context.Context, address string) (func(context.Context, *f
 			return nil, err
 		}
 		return func(ctx context.Context, f *foundRow, userID int64, sessionID string) error {
-			return prepared.QueryRowContext(ctx, userID, sessionID).Scan(f.dest()...)
+			return prepared.QueryRowContext(ctx, userID, sessionID).Scan(f.onSQLite()...)
 		}, nil
 	}
 	config, err := pgxpool.ParseConfig(address)
