@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
-
-	"github.com/comecomepay/comecomepay/internal/platform/flatjson"
 )
 
 var errRepeatedKey = errors.New("a key is there more than once")
@@ -20,9 +18,6 @@ var errRepeatedKey = errors.New("a key is there more than once")
 //   - A body with a key twice, in whatever case, is refused: of two amounts nobody can say which one is meant.
 //   - A number beyond float64 is the largest float64. What is too much for its field, the field's own type says; amounts are exact there.
 func unmarshal(data []byte, v any) error {
-	if flatjson.Plain(data, v) {
-		return nil
-	}
 	err := json.Unmarshal(data, v)
 	whole, untyped := v.(*any)
 	if !untyped {

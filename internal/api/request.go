@@ -2,11 +2,10 @@ package api
 
 import (
 	"context"
-	"encoding/binary"
+	"crypto/rand"
 	"encoding/hex"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -117,7 +116,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	if a.crossOrigin(out, r) {
 		return
 	}
-	handler, pattern := a.mux.Handler(r)
+	_, pattern := a.mux.Handler(r)
 	if wait := a.addressWait(info.address, pattern, start); wait > 0 {
 		a.reject(out, r, ErrTooManyRequests.After(wait))
 		return
@@ -134,12 +133,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		a.reject(out, r, malformed("path and query must be UTF-8 without NUL"))
 		return
 	}
-	if strings.Contains(pattern, "{") {
-		a.mux.ServeHTTP(out, r) // finds it once more, and with it the values of the path
-		return
-	}
-	r.Pattern = pattern
-	handler.ServeHTTP(out, r)
+	a.mux.ServeHTTP(out, r)
 }
 
 // addressWait is how long the address has to wait before it may call the route, before anything of the request is read.
@@ -292,8 +286,7 @@ func requestID(r *http.Request) string {
 		return id
 	}
 	var b [12]byte
-	binary.NativeEndian.PutUint64(b[:], rand.Uint64()) // it is a name and no secret: two must not be equal
-	binary.NativeEndian.PutUint32(b[8:], rand.Uint32())
+	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }
 

@@ -16,20 +16,8 @@ import (
 
 func TestCases(t *testing.T) {
 	t.Parallel()
-	environ := []string{"CCP_ENV=development", "CCP_SANDBOX_ADDR=127.0.0.1:1", "CCP_DATA_DIR=" + t.TempDir()}
-	if code, _, complaints := run(t, environ, "migrate"); code != exitDone {
-		t.Fatal(complaints)
-	}
-	c, err := app.LoadConfig(environ)
-	if err != nil {
-		t.Fatal(err)
-	}
 	opened := time.Now().Add(-time.Hour)
-	s, err := app.OpenServices(t.Context(), c, app.Extras{Clock: clock.NewFixed(opened)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	environ, s := installed(t, app.Extras{Clock: clock.NewFixed(opened)})
 	for _, kind := range []string{"wallet_suspense", "kyc_revocation"} {
 		if err := s.DB.RunTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
 			_, err := s.Cases.Open(ctx, tx, cases.Case{Kind: kind, Subject: "subject of " + kind, Detail: "details"})

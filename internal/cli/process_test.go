@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/comecomepay/comecomepay/internal/app"
 	"github.com/comecomepay/comecomepay/internal/platform/obs/logtest"
 )
 
@@ -149,6 +150,24 @@ func run(t *testing.T, environ []string, args ...string) (code int, stdout, stde
 	var out, complaints bytes.Buffer
 	code = Run(ctx, Program{Args: args, Environ: append(slices.Clone(environ), "USER=tester"), Stdout: &out, Stderr: &complaints})
 	return code, out.String(), complaints.String()
+}
+
+// installed is a new installation: its environment for run, and its services until the test ends.
+func installed(t *testing.T, extras app.Extras) (environ []string, s *app.Services) {
+	t.Helper()
+	environ = []string{"CCP_ENV=development", "CCP_SANDBOX_ADDR=127.0.0.1:1", "CCP_DATA_DIR=" + t.TempDir()}
+	if code, _, complaints := run(t, environ, "migrate"); code != exitDone {
+		t.Fatal(complaints)
+	}
+	c, err := app.LoadConfig(environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err = app.OpenServices(t.Context(), c, extras); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return environ, s
 }
 
 func call(t *testing.T, method, address, body string) (int, map[string]any) {

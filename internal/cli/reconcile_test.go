@@ -14,19 +14,7 @@ import (
 
 func TestReconcileBook(t *testing.T) {
 	t.Parallel()
-	environ := []string{"CCP_ENV=development", "CCP_SANDBOX_ADDR=127.0.0.1:1", "CCP_DATA_DIR=" + t.TempDir()}
-	if code, _, complaints := run(t, environ, "migrate"); code != exitDone {
-		t.Fatal(complaints)
-	}
-	c, err := app.LoadConfig(environ)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := app.OpenServices(t.Context(), c, app.Extras{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	environ, s := installed(t, app.Extras{})
 	// As a comparison has left it.
 	if _, err := s.DB.Exec(context.Background(), `INSERT INTO gateway_custody (coin, remainder, difference, differs_since, compared_at, bookings) VALUES ('TRX', '0', '-3.2', $1, $1, 0)`, time.Now()); err != nil {
 		t.Fatal(err)

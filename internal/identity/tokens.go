@@ -6,19 +6,17 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/comecomepay/comecomepay/internal/api"
-	"github.com/comecomepay/comecomepay/internal/platform/flatjson"
 	"github.com/comecomepay/comecomepay/internal/platform/i18n"
 	"github.com/comecomepay/comecomepay/internal/platform/secret"
 )
@@ -49,7 +47,6 @@ type signingKey struct {
 	header  string // first part of every access token of this key
 	access  []byte
 	refresh []byte
-	macs    *sync.Pool // of hash.Hash: HMAC-SHA256 with access, which need not be made again for every request
 }
 
 func signingKeys(keys []TokenKey) []signingKey {
@@ -69,7 +66,6 @@ func signingKeys(keys []TokenKey) []signingKey {
 			return key
 		}
 		key := signingKey{id: k.ID, access: derive("access"), refresh: derive("refresh")}
-		key.macs = &sync.Pool{New: func() any { return hmac.New(sha256.New, key.access) }}
 		signed, err := key.newToken(jwt.MapClaims{}).SigningString()
 		if err != nil {
 			panic(err) // the header is a map of texts
@@ -132,12 +128,14 @@ func (s *Service) readAccessToken(token string, now time.Time) (c claims, ok boo
 		if k.header != header {
 			continue
 		}
+		mac := hmac.New(sha256.New, k.access)
+		mac.Write([]byte(token[:len(header)+1+len(payload)]))
 		given, err := base64.RawURLEncoding.Strict().DecodeString(signature)
-		if err != nil || !hmac.Equal(given, k.signAccess(token[:len(header)+1+len(payload)])) {
+		if err != nil || !hmac.Equal(given, mac.Sum(nil)) {
 			return c, false
 		}
 		plain, err := base64.RawURLEncoding.Strict().DecodeString(payload)
-		if err != nil || flatjson.Unmarshal(plain, &c) != nil {
+		if err != nil || json.Unmarshal(plain, &c) != nil {
 			return c, false
 		}
 		return c, c.Issuer == issuer && now.Before(time.Unix(c.ExpiresAt, 0))
@@ -178,14 +176,6 @@ func (s *Service) refreshToken(sessionID string, generation int) secret.Text {
 	k := s.keys[0]
 	body := k.id + "." + sessionID + "." + strconv.Itoa(generation)
 	return secret.NewText(body + "." + base64.RawURLEncoding.EncodeToString(k.sign(body)))
-}
-
-func (k signingKey) signAccess(body string) []byte {
-	m := k.macs.Get().(hash.Hash)
-	defer k.macs.Put(m)
-	m.Reset()
-	m.Write([]byte(body))
-	return m.Sum(nil)
 }
 
 func (k signingKey) sign(body string) []byte {
