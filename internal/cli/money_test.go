@@ -632,7 +632,7 @@ func (b *bank) judge() {
 	}
 	b.judgeBalances(expected, custody)
 	t.Logf("%d payments accepted, %d refused, %d calls without an answer; %d transfers, withdrawals %v, %d trades at the gateway",
-		b.accepted.Load(), b.refused.Load(), b.cut.Load(), transfers, ends, len(trades))
+		b.accepted.Load(), b.refused.Load(), b.cut.Load(), transfers, ends, len(custody.Trades))
 	if transfers == 0 || ends[wallet.Completed] == 0 || ends[wallet.Declined]+ends[wallet.Broken] == 0 || b.refused.Load() == 0 {
 		t.Error("too little has happened for the test to say anything")
 	}
