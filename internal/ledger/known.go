@@ -2,7 +2,7 @@ package ledger
 
 import "sync"
 
-// knownAccounts remembers the ids of accounts, which never change. It holds the ones used of late: when the younger half is full,
+// knownAccounts remembers the ids of accounts, which never change unless the database itself is replaced by an older state of it. It holds the ones used of late: when the younger half is full,
 // the older one is let go.
 type knownAccounts struct {
 	mu             sync.RWMutex
@@ -58,4 +58,11 @@ func (k *knownAccounts) add(a Account, id int64) {
 		k.younger, k.older = map[shortAccount]int64{}, k.younger
 	}
 	k.younger[short] = id
+}
+
+// forget lets go of everything.
+func (k *knownAccounts) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.younger, k.older = nil, nil
 }

@@ -27,6 +27,10 @@ type standing struct {
 // at the book first.
 var errReferences = errors.New("a reference of the round is in the book")
 
+// errNotKnown says that the accounts in the database are not those in memory, as after the restore of an older copy. What was remembered
+// is forgotten, and the transaction run again.
+var errNotKnown = fmt.Errorf("%w: the database has other accounts than before", db.ErrRunAgain)
+
 // round posts the proposals in tx. What becomes of each is in its Posted and refusal. References of new business are new nearly
 // always, so that looking them up first, which look says, is left out where a round can be run again.
 //
@@ -72,6 +76,9 @@ func (l *Ledger) round(ctx context.Context, tx db.Tx, proposals []*Proposal, loo
 		return err
 	}
 	if err := locked.complete(); err != nil {
+		if errors.Is(err, errNotKnown) {
+			l.known.forget()
+		}
 		return err
 	}
 	for _, g := range l.rules {

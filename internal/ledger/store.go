@@ -22,13 +22,17 @@ type name struct {
 type locked struct {
 	standings    []*standing // nil for one that was not found
 	transactions []int64
-	wanted       int // of these
+	wanted       int  // of these
+	foreign      bool // an id belongs to another account than was thought
 }
 
 // complete fails unless all is there that was asked for.
 func (k *locked) complete() error {
-	if slices.Contains(k.standings, nil) || len(k.transactions) != k.wanted {
-		return fmt.Errorf("ledger: of %d known accounts some are not there", len(k.standings))
+	if slices.Contains(k.standings, nil) || k.foreign {
+		return errNotKnown
+	}
+	if len(k.transactions) != k.wanted {
+		return fmt.Errorf("ledger: %d ids for %d transactions", len(k.transactions), k.wanted)
 	}
 	return nil
 }
@@ -51,7 +55,7 @@ func (l *Ledger) lock(ctx context.Context, tx db.Tx, accounts []Account, wanted 
 			var s standing
 			var floor *int64
 			var at *time.Time
-			if err := list.Scan(&s.id, &floor, &s.balance, &s.postings, &at); err != nil {
+			if err := list.Scan(&s.id, (*string)(&s.account.Owner), &s.account.OwnerID, &s.account.Purpose, &s.account.Asset, &floor, &s.balance, &s.postings, &at); err != nil {
 				return err
 			}
 			if at == nil {
@@ -62,16 +66,16 @@ func (l *Ledger) lock(ctx context.Context, tx db.Tx, accounts []Account, wanted 
 				s.floored, s.floor = true, *floor
 			}
 			i := place[s.id]
-			s.account = accounts[i]
+			found.foreign = found.foreign || s.account != accounts[i]
 			rows = append(rows, s)
 			found.standings[i] = &rows[len(rows)-1]
 		}
 		return nil
 	}
 	if tx.Engine() == db.PostgreSQL {
-		return found, tx.Queue(ctx, read, `WITH locked AS (SELECT id, floor, balance, postings, posted_at FROM ledger_accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE)
-			SELECT id, floor, balance, postings, posted_at FROM locked
-			UNION ALL SELECT nextval('ledger_transactions_id_seq'), NULL, 0, -1, NULL FROM generate_series(1, $2)`, ids, wanted)
+		return found, tx.Queue(ctx, read, `WITH locked AS (SELECT `+standingColumns+` FROM ledger_accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE)
+			SELECT `+standingColumns+` FROM locked
+			UNION ALL SELECT nextval('ledger_transactions_id_seq'), '', 0, '', '', NULL, 0, -1, NULL FROM generate_series(1, $2)`, ids, wanted)
 	}
 	// There is no other writer: nothing to lock, and the next id is free.
 	var last int64
@@ -96,7 +100,9 @@ func (l *Ledger) lock(ctx context.Context, tx db.Tx, accounts []Account, wanted 
 
 const idsAtOnce = 64
 
-var standingsOfSome = `SELECT id, floor, balance, postings, posted_at FROM ledger_accounts WHERE id IN (?` + strings.Repeat(", ?", idsAtOnce-1) + `)`
+const standingColumns = `id, owner_kind, owner_id, purpose, asset, floor, balance, postings, posted_at`
+
+var standingsOfSome = `SELECT ` + standingColumns + ` FROM ledger_accounts WHERE id IN (?` + strings.Repeat(", ?", idsAtOnce-1) + `)`
 
 // accountIDs finds the ids of accounts, and makes those that are not there.
 func (l *Ledger) accountIDs(ctx context.Context, tx db.Tx, accounts []Account) ([]int64, error) {

@@ -61,6 +61,34 @@ func TestTheWholeBalanceIsTakenOnce(t *testing.T) {
 	})
 }
 
+// The database is set back under a running program, and the id that it remembers of an account is another one's by now: nothing is booked
+// to a stranger.
+func TestDatabaseSetBack(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		b := open(t, d)
+		for name, post := range b.doors() {
+			b.deposit(t, name, 1, 5)
+			for what, changes := range map[string][]string{
+				"another one's": {`UPDATE ledger_accounts SET owner_id = 1000 + id WHERE owner_id = 1`},
+				"exchanged": {`UPDATE ledger_accounts SET owner_id = 999 WHERE owner_id = 1`, `UPDATE ledger_accounts SET owner_id = 1 WHERE owner_id = 500`,
+					`UPDATE ledger_accounts SET owner_id = 500 WHERE owner_id = 999`},
+			} {
+				b.deposit(t, name+what, 500, 5)
+				for _, change := range changes {
+					if _, err := d.Exec(t.Context(), change); err != nil {
+						t.Fatal(err)
+					}
+				}
+				before := b.balance(t, available(1))
+				p, err := post(ledger.Move("late", name+what, ledger.CustodyOf(usdt), available(1), 7))
+				if err != nil || p.Postings[1].BalanceAfter != before+7 || b.balance(t, available(1)) != before+7 {
+					t.Errorf("%s, %s: %+v, %v; before %d, and now %d", name, what, p, err, before, b.balance(t, available(1)))
+				}
+			}
+		}
+	})
+}
+
 // Sixty-four submit one and the same transaction: it is there once, and all hear so.
 func TestOneReferenceHasOneEffect(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d db.DB) {
