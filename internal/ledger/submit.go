@@ -207,6 +207,9 @@ func (q *queue) take() []*submission {
 		}
 	}
 	q.list = rest
+	if len(rest) > 0 && q.workers < q.most {
+		q.overdue.Reset(longWait)
+	}
 	if round == nil {
 		q.workers--
 	}
