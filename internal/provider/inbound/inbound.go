@@ -124,21 +124,17 @@ func (s Store) Unhandled(ctx context.Context, provider string, from, until time.
 // Again runs then for a call that is stored already and came before a time, unless it has the outcome done: it inserts another job that
 // works on it. For a call that a provider sends once more because nothing has come of the first.
 func (s Store) Again(ctx context.Context, m Message, before time.Time, done string, then func(ctx context.Context, tx db.Tx, id int64) error) (again bool, err error) {
-	err = s.db.RunTx(ctx, func(ctx context.Context, tx db.Tx) error {
-		again = false
-		var id int64
-		// The same bytes may have been named otherwise by software that could not read them.
-		err := tx.QueryRow(ctx, `SELECT COALESCE(MIN(id), 0) FROM (
-			SELECT id FROM inbound_messages WHERE provider = $1 AND event_id = $2 AND outcome <> $4 AND received_at <= $5
-			UNION ALL SELECT id FROM inbound_messages WHERE provider = $1 AND content_key = $3 AND outcome <> $4 AND received_at <= $5) x`,
-			m.Provider, clip(m.EventID), m.ContentKey, done, before).Scan(&id)
-		if err != nil || id == 0 {
-			return err
-		}
-		again = true
-		return then(ctx, tx, id)
-	})
-	return again && err == nil, err
+	var id int64
+	// The same bytes may have been named otherwise by software that could not read them.
+	err = s.db.QueryRow(ctx, `SELECT COALESCE(MIN(id), 0) FROM (
+		SELECT id FROM inbound_messages WHERE provider = $1 AND event_id = $2 AND outcome <> $4 AND received_at <= $5
+		UNION ALL SELECT id FROM inbound_messages WHERE provider = $1 AND content_key = $3 AND outcome <> $4 AND received_at <= $5) x`,
+		m.Provider, clip(m.EventID), m.ContentKey, done, before).Scan(&id)
+	if err != nil || id == 0 {
+		return false, err
+	}
+	err = s.db.RunTx(ctx, func(ctx context.Context, tx db.Tx) error { return then(ctx, tx, id) })
+	return err == nil, err
 }
 
 // Advance changes the outcome of a message from one to another, and tells whether it was the former.
