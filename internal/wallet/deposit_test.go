@@ -315,6 +315,12 @@ func TestDepositsOfFrozenAndClosedCustomers(t *testing.T) {
 			t.Error(err)
 		}
 		heir.has("USDT-TRC20", "9")
+
+		// Of which the gateway told less than can be counted, no more is given.
+		dust := w.becomes(w.deposit(heir, "ETH", "0.000000000000000001", simudun.Deposit{}).TradeID, wallet.Unbookable)
+		if _, err := w.AssignDeposit(ctx, operator, dust.ID, wallet.Assignment{Customer: fmt.Sprint(heir.id), Amount: "50"}, "x"); !errors.Is(err, wallet.ErrDepositAmountAbove) {
+			t.Errorf("50 ETH for one wei: %v", err)
+		}
 		never := w.becomes(w.deposit(heir, "USDT-TRC20", "2", simudun.Deposit{Telling: simudun.Telling{Statuses: []int{1}}}).TradeID, wallet.Seen)
 		for range 2 {
 			if _, err := w.AssignDeposit(ctx, operator, never.ID, wallet.Assignment{Customer: fmt.Sprint(heir.id), Amount: "2"}, "seen on chain"); err != nil {
@@ -372,6 +378,15 @@ func TestDismissedDepositsComeBack(t *testing.T) {
 		}
 		if got := w.open(fmt.Sprintf("deposit %d", early.ID)); len(got) != 0 {
 			t.Errorf("cases %v", got)
+		}
+
+		// What turns out to be of another coin is so in the history as well.
+		other := w.becomes(w.deposit(c, "USDT-TRC20", "7", simudun.Deposit{Telling: simudun.Telling{Statuses: []int{1}}}).TradeID, wallet.Seen)
+		if _, err := w.AssignDeposit(ctx, operator, other.ID, wallet.Assignment{Customer: fmt.Sprint(c.id), Amount: "0.05", Currency: "BTC"}, "seen on chain"); err != nil {
+			t.Fatal(err)
+		}
+		if h := c.lines(); len(h) != 2 || h[0].Currency != "BTC" || h[0].Amount != "0.05" {
+			t.Errorf("history: %+v", h)
 		}
 
 		nobody := w.becomes(w.deposit(c, "USDT-TRC20", "3", simudun.Deposit{Address: "TNPeeaaFB7K9cmo4uQpcU32zGK8G1NYqeL", UnknownAddress: true}).TradeID, wallet.InSuspense)

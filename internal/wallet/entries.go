@@ -78,9 +78,9 @@ func (s store) addEntry(ctx context.Context, tx db.Tx, c *customer, e Entry) (in
 	return c.entries, err
 }
 
-// setEntry writes what may change about a line: its status, amount, hash and end.
+// setEntry writes what may change about a line: its status, amount and coin, hash and end.
 func (s store) setEntry(ctx context.Context, tx db.Tx, e Entry) error {
-	_, err := tx.Exec(ctx, `UPDATE wallet_entries SET status = $3, amount = $4, fee = $5, tx_hash = $6, completed_at = $7 WHERE user_id = $1 AND number = $2`,
-		e.UserID, e.Number, e.Status, e.Amount, e.Fee, e.TxHash, e.CompletedAt)
+	_, err := tx.Exec(ctx, `UPDATE wallet_entries SET status = $3, coin = $4, amount = $5, fee = $6, tx_hash = $7, completed_at = $8 WHERE user_id = $1 AND number = $2`,
+		e.UserID, e.Number, e.Status, e.Coin, e.Amount, e.Fee, e.TxHash, e.CompletedAt)
 	return err
 }

@@ -229,8 +229,8 @@ func (s *Service) AssignDeposit(ctx context.Context, by identity.Operator, id in
 			if err != nil {
 				return d, false, err
 			}
-			if d.Coin == coin.Code && d.Units > 0 && units > d.Units {
-				return d, false, ErrDepositAmountAbove.With("Told", coin.Format(d.Units)) // a zero too many
+			if told, ok := d.told(coin); ok && told.IsPositive() && coin.Decimal(units).GreaterThan(told) {
+				return d, false, ErrDepositAmountAbove.With("Told", told.String()) // a zero too many
 			}
 			posted, err := s.Ledger.Post(ctx, tx, ledger.Move(KindDeposit, d.TradeID, ledger.CustodyOf(coin.Code), ledger.AvailableOf(account.ID, coin.Code), units))
 			if errors.Is(err, ledger.ErrOverflow) {
@@ -254,14 +254,23 @@ func (s *Service) AssignDeposit(ctx context.Context, by identity.Operator, id in
 	})
 }
 
+// told is the amount of a deposit as the gateway told it, in whole coins; not ok if it told it of another coin or counts it otherwise.
+func (d Deposit) told(coin Coin) (amount decimal.Decimal, ok bool) {
+	units, ok := new(big.Int).SetString(d.Amount, 10)
+	if !ok || d.Coin != "" && d.Coin != coin.Code || int(coin.Decimals) != d.Decimals {
+		return decimal.Zero, false
+	}
+	return decimal.NewFromBigInt(units, -coin.Decimals), true
+}
+
 // takeRemainder adds what is cut off when a deposit that was not booked is assigned as so many units to what the gateway holds beyond the
 // ledger, if that can be told. What is a remainder altogether was added when it came.
 func (s *Service) takeRemainder(ctx context.Context, tx db.Tx, d Deposit, coin Coin, units int64) (Deposit, error) {
-	told, ok := new(big.Int).SetString(d.Amount, 10)
-	if !ok || int(coin.Decimals) != d.Decimals {
+	told, ok := d.told(coin)
+	if !ok {
 		return d, nil
 	}
-	rest := decimal.NewFromBigInt(told, -coin.Decimals).Sub(coin.Decimal(units))
+	rest := told.Sub(coin.Decimal(units))
 	if !rest.IsPositive() || rest.GreaterThanOrEqual(coin.Decimal(1)) {
 		return d, nil
 	}

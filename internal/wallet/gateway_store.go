@@ -141,10 +141,11 @@ func (s store) lockWithdrawal(ctx context.Context, tx db.Tx, where string, key a
 	return scanWithdrawal(tx.QueryRow(ctx, `SELECT `+withdrawalColumns+` FROM withdrawals WHERE `+where+db.ForUpdate(tx), key))
 }
 
-// equalWithdrawal finds the newest withdrawal of a customer that is the same as w and not older than since.
+// equalWithdrawal finds the newest withdrawal of a customer that is the same as w, not older than since, and whose money is not back.
 func (s store) equalWithdrawal(ctx context.Context, tx db.Tx, w Withdrawal, since time.Time) (Withdrawal, error) {
 	return scanWithdrawal(tx.QueryRow(ctx, `SELECT `+withdrawalColumns+` FROM withdrawals WHERE user_id = $1 AND coin = $2 AND units = $3 AND address_key = $4
-		AND requested_at >= $5 ORDER BY requested_at DESC LIMIT 1`, w.UserID, w.Coin, w.Units, w.AddressKey, since))
+		AND requested_at >= $5 AND state NOT IN ($6, $7) ORDER BY requested_at DESC LIMIT 1`,
+		w.UserID, w.Coin, w.Units, w.AddressKey, since, string(Declined), string(Broken)))
 }
 
 // withdrawalDay is the day of the nth newest withdrawal of a customer. db.ErrNoRows if there are not so many.

@@ -109,11 +109,7 @@ func (s *Service) businessID(userID int64, key string) (string, error) {
 func (s *Service) earlier(ctx context.Context, tx db.Tx, w Withdrawal, keyed bool) (Withdrawal, error) {
 	now := s.Clock.Now()
 	if !keyed {
-		same, err := s.store.equalWithdrawal(ctx, tx, w, now.Add(-s.Gateway.RepeatWindow))
-		if err == nil && (same.State == Declined || same.State == Broken) {
-			err = db.ErrNoRows // the money is back: it is tried once more
-		}
-		return same, err
+		return s.store.equalWithdrawal(ctx, tx, w, now.Add(-s.Gateway.RepeatWindow))
 	}
 	same, err := s.store.lockWithdrawal(ctx, tx, `business_id = $1`, w.BusinessID)
 	if err == nil && (same.Coin != w.Coin || same.Units != w.Units || same.AddressKey != w.AddressKey || now.Sub(same.RequestedAt) > keyLife) {
@@ -587,7 +583,7 @@ func (s *Service) finish(ctx context.Context, tx db.Tx, w Withdrawal, how Withdr
 		}
 	}
 	status := map[WithdrawalState]string{Completed: StatusCompleted, Declined: StatusRejected, Broken: StatusFailed}[w.State]
-	return w, s.store.setEntry(ctx, tx, Entry{UserID: w.UserID, Number: w.Entry, Status: status, Amount: -w.Units, Fee: w.Fee, TxHash: w.TxID, CompletedAt: w.EndedAt})
+	return w, s.store.setEntry(ctx, tx, Entry{UserID: w.UserID, Number: w.Entry, Status: status, Coin: w.Coin, Amount: -w.Units, Fee: w.Fee, TxHash: w.TxID, CompletedAt: w.EndedAt})
 }
 
 // tell mails the customer about a step.

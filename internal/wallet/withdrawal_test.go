@@ -343,6 +343,29 @@ func TestRepeatedTaps(t *testing.T) {
 	})
 }
 
+// A withdrawal that came to nothing does not hide an equal one before it that goes on.
+func TestRefusedWithdrawalHidesNoOther(t *testing.T) {
+	eachGate(t, func(t *testing.T, w *gateWorld) {
+		c := w.customer()
+		w.fund(c, "USDT-TRC20", "2000")
+		request := wallet.WithdrawalRequest{Currency: "USDT-TRC20", Amount: "600", Address: out} // so much waits for an operator
+		first := c.withdraw("USDT-TRC20", "600", out)
+		w.clock.Advance(time.Second)
+		request.Key = "a key of this request"
+		keyed, err := w.RequestWithdrawal(context.Background(), identity.Customer{ID: c.id}, request)
+		if err != nil || keyed.ID == first {
+			t.Fatalf("with a key: %+v, %v", keyed, err)
+		}
+		if _, err := w.RefuseWithdrawal(context.Background(), operator, keyed.ID, "asked for by mistake"); err != nil {
+			t.Fatal(err)
+		}
+		if again := c.withdraw("USDT-TRC20", "600", out); again != first {
+			t.Errorf("withdrawal %d, and %d goes on", again, first)
+		}
+		c.kept("USDT-TRC20", "1400", "600")
+	})
+}
+
 // A key names one withdrawal, also when the edge has lost its answer to a crash; another key is another wish.
 func TestWithdrawalsWithKeys(t *testing.T) {
 	eachGate(t, func(t *testing.T, w *gateWorld) {
