@@ -75,11 +75,9 @@ func (l *Ledger) round(ctx context.Context, tx db.Tx, proposals []*Proposal, loo
 	if err := tx.Flush(ctx); err != nil {
 		return err
 	}
-	if err := locked.complete(); err != nil {
-		if errors.Is(err, errNotKnown) {
-			l.known.forget()
-		}
-		return err
+	if !locked.complete() {
+		l.known.forget()
+		return errNotKnown
 	}
 	for _, g := range l.rules {
 		if round := rounds[g.kind]; round != nil {

@@ -20,21 +20,14 @@ type name struct {
 
 // locked are the accounts of a round, in its order, and new transaction ids.
 type locked struct {
-	standings    []*standing // nil for one that was not found
+	standings    []*standing // nil for one that is not there under the id that was thought to be its
 	transactions []int64
-	wanted       int  // of these
-	foreign      bool // an id belongs to another account than was thought
+	wanted       int // of these
 }
 
-// complete fails unless all is there that was asked for.
-func (k *locked) complete() error {
-	if slices.Contains(k.standings, nil) || k.foreign {
-		return errNotKnown
-	}
-	if len(k.transactions) != k.wanted {
-		return fmt.Errorf("ledger: %d ids for %d transactions", len(k.transactions), k.wanted)
-	}
-	return nil
+// complete tells whether all is there that was asked for.
+func (k *locked) complete() bool {
+	return !slices.Contains(k.standings, nil) && len(k.transactions) == k.wanted
 }
 
 // lock makes the accounts that are not there, locks all of them in the order of their ids, and reads how they stand. It also gets as
@@ -65,10 +58,10 @@ func (l *Ledger) lock(ctx context.Context, tx db.Tx, accounts []Account, wanted 
 			if s.at = *at; floor != nil {
 				s.floored, s.floor = true, *floor
 			}
-			i := place[s.id]
-			found.foreign = found.foreign || s.account != accounts[i]
-			rows = append(rows, s)
-			found.standings[i] = &rows[len(rows)-1]
+			if i := place[s.id]; s.account == accounts[i] {
+				rows = append(rows, s)
+				found.standings[i] = &rows[len(rows)-1]
+			}
 		}
 		return nil
 	}
